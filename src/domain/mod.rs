@@ -1,0 +1,11 @@
+//! What things are: plain values, no clock, no lock, no chance.
+pub mod capability;
+pub mod ids;
+pub mod job;
+pub mod ledger;
+pub mod money;
+pub mod outcome;
+pub mod score;
+pub mod seat;
+pub mod time;
+pub mod work;

@@ -1,0 +1,1 @@
+//! Planes translate protocols into tickets, leases and receipts; they never meet.

@@ -1,0 +1,2 @@
+//! The verbs: login, join, submit, lease, settle, view.
+pub mod clock;

@@ -1,0 +1,1 @@
+//! Simulated peers over the real wire.

@@ -1,0 +1,2 @@
+//! What is remembered; never decides.
+pub mod store;

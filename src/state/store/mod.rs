@@ -1,0 +1,1 @@
+//! Durable memory: the ledger, the roster of workers, the journal of decisions.

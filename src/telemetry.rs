@@ -1,0 +1,1 @@
+//! Every metric name and log event, one typed function each.

@@ -1,0 +1,1 @@
+//! Sockets and TLS; has never heard of a job.

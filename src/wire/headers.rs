@@ -1,0 +1,1 @@
+//! Header names and fixed texts of the transcoding protocol.

@@ -1,0 +1,1 @@
+//! Media facts, counted from the bytes.

@@ -1,0 +1,1 @@
+//! multipart/mixed, pushed in and pulled out chunk by chunk.
