@@ -1,1 +1,2 @@
 //! One YAML file, turned into settings.
+pub mod settings;

@@ -1,1 +1,4 @@
 //! Planes translate protocols into tickets, leases and receipts; they never meet.
+pub mod admin;
+pub mod uplink;
+pub mod worker;

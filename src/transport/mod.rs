@@ -1,1 +1,2 @@
 //! Sockets and TLS; has never heard of a job.
+pub mod limits;

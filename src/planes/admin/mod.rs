@@ -1,0 +1,2 @@
+//! For the operator: metrics, health, status.
+pub mod config;

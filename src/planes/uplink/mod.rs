@@ -1,0 +1,2 @@
+//! We look like one large worker: register at orchestrators, fetch sources, forward results.
+pub mod config;
