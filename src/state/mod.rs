@@ -1,2 +1,3 @@
 //! What is remembered; never decides.
+pub mod shelf;
 pub mod store;
