@@ -148,6 +148,8 @@ pub enum Answer {
     Result(Arc<TranscodeResult>),
     /// `livepeer/transcoding-error` with this text.
     Error(String),
+    /// The orchestrator that asked is gone: nothing to send.
+    Gone,
 }
 
 /// What the orchestrator made of the answer.
