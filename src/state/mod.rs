@@ -1,2 +1,3 @@
 //! What is remembered; never decides.
+pub mod roster;
 pub mod store;
