@@ -54,7 +54,7 @@ impl Inner {
     }
 
     fn invited(&self, token: &str) -> Result<Worker, Refusal> {
-        match self.roster.find(token) {
+        match self.roster.find(token, self.clock.unix_ms()) {
             Ok(record) => Ok(Worker { name: record.name, address: record.address, mode: Mode::Invite }),
             Err(TokenFault::Expired) => Err(Refusal::TryLater(
                 "this join token has run out; ask the pool for a new one and put it into -orchSecret".into(),
