@@ -3,6 +3,8 @@
 //! Why a lock: a pick and its permit must be one step, or two jobs take the same last slot; with
 //! exact counts a plain scan beats sampling (routing 5.5). It is held for a scan of flat rows,
 //! tens of nanoseconds a seat, and never over an await.
+use std::sync::Arc;
+
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::mpsc;
@@ -22,10 +24,18 @@ use crate::state::fleet::Fleet;
 const EXPLAINED: usize = 16;
 
 pub struct Table {
-    pub fleet: Fleet<mpsc::Sender<Order>>,
+    pub fleet: Fleet<Line>,
     pub priors: Priors,
     pub moves: MoveBucket,
     pub rng: SmallRng,
+}
+
+/// How a seat is reached, and what may close it.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub orders: mpsc::Sender<Order>,
+    /// Public id of the token that opened it.
+    pub token: Option<Arc<str>>,
 }
 
 /// A pick with its permit given.
@@ -67,7 +77,7 @@ impl Table {
         if let Some(session) = self.fleet.sessions.get_mut(&job.session) {
             session::dispatched(session, conn, now);
         }
-        let line = self.fleet.line(conn).cloned().ok_or_else(NoSeat::default)?;
+        let line = self.fleet.line(conn).map(|line| line.orders.clone()).ok_or_else(NoSeat::default)?;
         let seat = &self.fleet.seats[pick.seat];
         Ok(Seating {
             task,
