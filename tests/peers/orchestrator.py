@@ -304,6 +304,7 @@ class Orchestrator:
 
     async def _result(self, exchange):
         post = {"task": exchange.headers.get("taskid"), "version": exchange.version, "peer": exchange.peer}
+        post["kind"] = exchange.headers.get("content-type", "").split(";")[0]
         self.posts.append(post)
         status, text = await self._take(exchange)
         post["status"] = status
@@ -321,7 +322,11 @@ class Orchestrator:
             return 400, "Invalid Task ID"
         task = int(head["taskid"])
         if kind == "livepeer/transcoding-error":
-            self._deliver(task, ((await exchange.body()).decode("utf-8", "replace"), [], [], 0))
+            try:
+                text = (await exchange.body()).decode("utf-8", "replace")
+            except Broken as e:
+                text = str(e)
+            self._deliver(task, (text, [], [], 0))
             return 200, "OK"
         if not INT64.match(head.get("pixels", "")):
             return 400, "Invalid Pixels"

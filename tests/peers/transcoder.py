@@ -74,12 +74,12 @@ async def certificate_of(host, port):
 class Backoff:
     """Exponential, x1.5 up to 60 s, each wait 50 to 150 % of it; never reset, as in stock."""
 
-    def __init__(self, base, dice):
-        self.wait, self.dice = base, dice
+    def __init__(self, base, longest, dice):
+        self.wait, self.longest, self.dice = base, longest, dice
 
     def next(self):
         wait = self.wait * self.dice.uniform(0.5, 1.5)
-        self.wait = min(self.wait * 1.5, 60.0)
+        self.wait = min(self.wait * 1.5, self.longest)
         return wait
 
 
@@ -139,12 +139,12 @@ class Transcoder:
     """Registers, transcodes by looking up prepared renditions, posts; `run` ends when it is retired."""
 
     def __init__(self, address, secret, name="t1", capacity=10, mode="ok", seconds=0.05, bad=0, version="0.8.8",
-                 bits=SOFTWARE, backoff=0.5, late=9.0, fail_text="Decoder not found", ethereum_address=b"",
-                 report=emit, seed=None):
+                 bits=SOFTWARE, backoff=0.5, longest_backoff=60.0, late=9.0, fail_text="Decoder not found",
+                 ethereum_address=b"", report=emit, seed=None):
         self.address, self.secret, self.name, self.capacity = address, secret, name, capacity
         self.mode, self.seconds, self.bad, self.late, self.fail_text = mode, seconds, bad, late, fail_text
         self.version, self.bits, self.ethereum_address = version, bits, ethereum_address
-        self.backoff = Backoff(backoff, random.Random(seed))
+        self.backoff = Backoff(backoff, longest_backoff, random.Random(seed))
         self.media = peer_media.by_hash(peer_media.load())
         self.downloads = Downloads()
         self.report = report
@@ -319,7 +319,7 @@ class Transcoder:
 async def main():
     parse = argparse.ArgumentParser(description=__doc__)
     parse.add_argument("--orch-addr", default="127.0.0.1:8935")
-    parse.add_argument("--secret", default=os.environ.get("ORCH_SECRET", "orch-secret"))
+    parse.add_argument("--secret", default="orch-secret", help="{n} becomes the number of the transcoder, two digits")
     parse.add_argument("--name", default="t")
     parse.add_argument("--count", type=int, default=1, help="so many in this process")
     parse.add_argument("--capacity", type=int, default=10)
@@ -331,15 +331,18 @@ async def main():
     parse.add_argument("--version", default="0.8.8")
     parse.add_argument("--eth-address", default="", help="hex, field 4 of the Open Pool fork")
     parse.add_argument("--backoff", type=float, default=0.5, help="first wait before reconnecting")
+    parse.add_argument("--longest-backoff", type=float, default=60.0)
     parse.add_argument("--seed", type=int, default=None)
     args = parse.parse_args()
     wanted = {
-        "secret": args.secret, "capacity": args.capacity, "mode": args.mode, "bad": args.bad, "late": args.late,
-        "seconds": args.seconds, "fail_text": args.fail_text, "version": args.version, "backoff": args.backoff,
+        "capacity": args.capacity, "mode": args.mode, "bad": args.bad, "late": args.late,
+        "seconds": args.seconds, "fail_text": args.fail_text, "version": args.version,
+        "backoff": args.backoff, "longest_backoff": args.longest_backoff,
         "ethereum_address": bytes.fromhex(args.eth_address.removeprefix("0x")),
     }
     transcoders = [
-        Transcoder(args.orch_addr, name=f"{args.name}{n + 1}" if args.count > 1 else args.name,
+        Transcoder(args.orch_addr, args.secret.replace("{n}", f"{n + 1:02}"),
+                   name=f"{args.name}{n + 1:02}" if args.count > 1 else args.name,
                    seed=None if args.seed is None else args.seed + n, **wanted)
         for n in range(args.count)
     ]
