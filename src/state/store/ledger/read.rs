@@ -107,6 +107,16 @@ impl Segment {
         self.number(name).and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
     }
 
+    /// All columns by their names, as stored: amounts of wei are texts.
+    pub fn json(&self) -> serde_json::Value {
+        let value = |field: &Value| match field {
+            Value::Integer(number) => serde_json::Value::from(*number),
+            Value::Text(text) => serde_json::Value::from(text.as_str()),
+            _ => serde_json::Value::Null,
+        };
+        SEGMENT_FIELDS.iter().zip(&self.row).map(|(name, field)| ((*name).to_owned(), value(field))).collect()
+    }
+
     /// An amount; None when the text is none.
     pub fn wei(&self, name: &str) -> Option<Wei> {
         self.text(name).parse().ok()
