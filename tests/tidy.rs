@@ -159,9 +159,7 @@ fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 /// Paths after `crate::` in a line.
 fn imports(line: &str) -> Vec<String> {
     line.match_indices("crate::")
-        .map(|(at, _)| {
-            line[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect()
-        })
+        .map(|(at, _)| line[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect())
         .collect()
 }
 
