@@ -86,7 +86,7 @@ fn boundaries_are_read_from_the_content_type() {
 fn writes_what_a_stock_transcoder_writes() {
     let rendition = PartOut { content_type: MPEGTS_TYPE, length: 5, pixels: Some(12_800) };
     let hash = PartOut { content_type: HASH_TYPE, length: 2, pixels: None };
-    let writer = Writer::new(0xFFFF_0123_4567_89ab_cdef_0123, &[rendition, hash]);
+    let writer = Writer::new(0xffff_0123_4567_89ab_cdef_0123, &[rendition, hash]);
     assert_eq!(writer.content_type(), "multipart/mixed; boundary=0123456789abcdef0123");
     let body = [&writer.head(0)[..], b"hello", &writer.head(1), b"hi", &writer.tail()].concat();
     let expected = "--0123456789abcdef0123\nContent-Length: 5\nContent-Type: video/mp2t\nPixels: 12800\n\nhello\n\
