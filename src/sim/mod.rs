@@ -1,1 +1,2 @@
 //! Simulated peers over the real wire.
+pub mod media;
