@@ -7,6 +7,7 @@ mod route;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use std::sync::Arc;
 
