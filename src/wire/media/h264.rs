@@ -1,5 +1,7 @@
 //! H.264: finds NAL units in a stream and counts its pictures.
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::bits::Bits;
 use super::digest::Digest;
@@ -8,6 +10,8 @@ use super::digest::Digest;
 const SLICE_HEAD: usize = 24;
 const MOST_SET: usize = 4096;
 const MOST_SIDE: u32 = 16_384;
+/// Built once: a packet is too short to build a search for.
+static START: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(&[0, 0, 1]));
 
 #[derive(Debug, Default)]
 pub(super) struct Video {
@@ -64,7 +68,7 @@ impl Video {
         if at > 0 {
             self.next_unit();
         }
-        while let Some(found) = memmem::find(&bytes[at..], &[0, 0, 1]) {
+        while let Some(found) = START.find(&bytes[at..]) {
             self.collect(&bytes[at..at + found]);
             self.next_unit();
             at += found + 3;

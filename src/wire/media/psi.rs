@@ -28,7 +28,7 @@ impl Section {
             return None;
         }
         let length = 3 + (usize::from(self.bytes[1] & 0x0F) << 8 | usize::from(self.bytes[2]));
-        if self.bytes[0] != table || length > MOST || length < 12 {
+        if self.bytes[0] != table || !(12..=MOST).contains(&length) {
             self.running = false;
             return None;
         }
