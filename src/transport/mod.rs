@@ -1,2 +1,3 @@
 //! Sockets and TLS; has never heard of a job.
 pub mod limits;
+pub mod tasks;
