@@ -1,4 +1,6 @@
 //! One step into the tables: what may follow what, and the entries of a posting.
+use std::sync::LazyLock;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -7,6 +9,11 @@ use super::schema::{self, Entry, GENESIS, Hash, SEGMENT_FIELDS};
 use crate::domain::ids::{JobId, TaskId};
 use crate::domain::ledger::{Assigned, Resulted, Step};
 use crate::domain::money::Signed;
+
+static INSERT_SEGMENT: LazyLock<String> = LazyLock::new(|| {
+    let marks = "?, ".repeat(SEGMENT_FIELDS.len());
+    format!("INSERT INTO segments ({}, digest) VALUES ({marks}?)", SEGMENT_FIELDS.join(", "))
+});
 
 /// Why a step was not written.
 #[derive(Debug)]
@@ -109,10 +116,8 @@ impl<'t> Books<'t> {
         let row = facts::segment_row(self.db, &job, step, at_ms)?;
         let digest = schema::segment_digest(&row);
         self.note(&job, step.task, "resulted", at_ms, None)?;
-        let marks = "?, ".repeat(SEGMENT_FIELDS.len());
-        let insert = format!("INSERT INTO segments ({}, digest) VALUES ({marks}?)", SEGMENT_FIELDS.join(", "));
         let digest = Value::Blob(digest.to_vec());
-        self.db.prepare_cached(&insert)?.execute(rusqlite::params_from_iter(row.iter().chain([&digest])))?;
+        self.db.prepare_cached(&INSERT_SEGMENT)?.execute(rusqlite::params_from_iter(row.iter().chain([&digest])))?;
         Ok(())
     }
 

@@ -106,7 +106,7 @@ fn step_of(at: (u128, i64), step: &Move) -> Step {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_course_of_steps_keeps_the_books(moves in prop::collection::vec((0u128..4, 0i64..3, a_move()), 1..80), cut in 0usize..80) {
         let (_dir, path) = place();

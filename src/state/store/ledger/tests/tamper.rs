@@ -3,13 +3,21 @@ use std::process::Command;
 
 use super::*;
 
-/// Two paid jobs, then `change` behind the ledger's back.
-fn tampered(change: &str) -> (tempfile::TempDir, PathBuf) {
+/// Two paid jobs.
+fn two_jobs() -> (tempfile::TempDir, PathBuf) {
     let (dir, path) = place();
     let mut steps = life(1, 1, "a", 100, "7/10");
     steps.extend(life(2, 2, "b", 101, "7/10"));
     good(&path, steps);
     sound(&path);
+    assert!(audited(&path).0);
+    (dir, path)
+}
+
+/// A copy of the ledger after `change` behind its back.
+fn tampered(clean: &Path, change: &str) -> (tempfile::TempDir, PathBuf) {
+    let (dir, path) = place();
+    std::fs::copy(clean, &path).unwrap();
     let db = rusqlite::Connection::open(&path).unwrap();
     let triggers: Vec<(String, String)> = db
         .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
@@ -57,15 +65,16 @@ fn every_change_is_found_and_named() {
         ("DELETE FROM steps WHERE task = 1 AND step = 'posted'", "which was never posted"),
         ("DELETE FROM steps WHERE task = 2 AND step = 'resulted'", "has a segment, but no recorded result"),
     ];
+    let (_dir, clean) = two_jobs();
     for (change, wanted) in cases {
-        let (_dir, path) = tampered(change);
+        let (_dir, path) = tampered(&clean, change);
         let report = verify(&path).unwrap();
         assert!(!report.balanced, "{change}");
         assert!(report.faults.iter().any(|fault| fault.contains(wanted)), "{change}: {:?}", report.faults);
         let (content, text) = audited(&path);
         assert!(!content && text.contains("FAULT"), "{change}: {text}");
     }
-    let (_dir, path) = tampered("INSERT INTO pending VALUES ('nothing that matters', 1)");
+    let (_dir, path) = tampered(&clean, "INSERT INTO pending VALUES ('nothing that matters', 1)");
     assert!(verify(&path).unwrap().balanced && audited(&path).0);
 }
 
