@@ -1,1 +1,5 @@
 //! The commands.
+pub mod explain;
+pub mod ledger;
+pub mod table;
+pub mod worker;

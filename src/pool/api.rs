@@ -28,6 +28,8 @@ pub struct Worker {
     pub name: WorkerName,
     pub address: Option<Address>,
     pub mode: Mode,
+    /// Public id of the token that it came in by.
+    pub token: Option<Arc<str>>,
 }
 
 /// How a worker came in.
@@ -148,6 +150,8 @@ pub enum Answer {
     Result(Arc<TranscodeResult>),
     /// `livepeer/transcoding-error` with this text.
     Error(String),
+    /// The orchestrator that asked is gone: nothing to send.
+    Gone,
 }
 
 /// What the orchestrator made of the answer.
