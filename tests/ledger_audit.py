@@ -6,8 +6,8 @@
 Recomputes every hash, every sum and every split from the recorded facts. With --expect, each
 line of FILE is what somebody outside wrote down of one result:
 
-    {"job": "01J..."}   or   {"upstream_task": 7, "session": "s1", "epoch": "e1"}
-    and any of  "task", "worker", "orchestrator",  and  "accepted": true | false
+    {"job": "01J..."}   or   {"upstream_task": 7, "session": "s1"}
+    and any of  "task", "worker", "orchestrator", "epoch",  and  "accepted": true | false
 
 "accepted": true  - the orchestrator took it: it must be there exactly once, posted or in doubt.
 "accepted": false - it was told no: it must not be posted.
@@ -183,14 +183,14 @@ class Audit:
         by_job, by_name = collections.defaultdict(list), collections.defaultdict(list)
         for key, told in self.assigned.items():
             by_job[key[0]].append(key)
-            by_name[told["upstream_task"], told["session"], told["epoch"]].append(key)
+            by_name[told["upstream_task"], told["session"]].append(key)
         for number, line in enumerate(lines, 1):
             told = json.loads(line)
             if "job" in told:
                 keys = by_job[told["job"]]
             else:
-                keys = by_name[told["upstream_task"], told["session"], told["epoch"]]
-            for name in ("worker", "orchestrator"):
+                keys = by_name[told["upstream_task"], told["session"]]
+            for name in ("worker", "orchestrator", "epoch"):
                 if name in told:
                     keys = [key for key in keys if self.assigned[key][name] == told[name]]
             if "task" in told:

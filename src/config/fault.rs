@@ -84,6 +84,8 @@ pub(super) struct Wrong {
     pub code: &'static str,
     pub cause: String,
     pub remedy: String,
+    /// Where, when it is not the whole value.
+    pub at: Option<Range<usize>>,
 }
 
 /// More faults than this are counted, not kept.
@@ -95,7 +97,12 @@ const LONGEST_LINE: usize = 400;
 
 impl Wrong {
     pub(super) fn new(code: &'static str, cause: impl Into<String>, remedy: impl Into<String>) -> Wrong {
-        Wrong { code, cause: cause.into(), remedy: remedy.into() }
+        Wrong { code, cause: cause.into(), remedy: remedy.into(), at: None }
+    }
+
+    pub(super) fn at(mut self, span: &Range<usize>) -> Wrong {
+        self.at = Some(span.clone());
+        self
     }
 }
 
@@ -166,10 +173,16 @@ impl Faults {
     pub fn render(&self, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.term_width(120);
-        let mut text = String::new();
-        for fault in &self.list {
-            text.push_str(renderer.render(&[self.draw(fault)]).trim_end());
-            text.push('\n');
+        let groups: Vec<Group> = self.list.iter().map(|fault| self.draw(fault)).collect();
+        let drawn = renderer.render(&groups);
+        // The renderer closes its first group by a bare bar; nothing follows it there, so it goes.
+        let mut text = String::with_capacity(drawn.len());
+        let mut lines = drawn.lines().filter(|line| !bare(line).is_empty()).peekable();
+        while let Some(line) = lines.next() {
+            if bare(line) != "|" || lines.peek().is_some_and(|next| !bare(next).starts_with("error")) {
+                text.push_str(line.trim_end());
+                text.push('\n');
+            }
         }
         let count = self.list.len();
         let word = if count == 1 { "error" } else { "errors" };
@@ -210,6 +223,20 @@ impl fmt::Display for Faults {
 }
 
 impl std::error::Error for Faults {}
+
+/// A drawn line without blanks and colours.
+fn bare(line: &str) -> String {
+    let mut plain = String::new();
+    let mut letters = line.chars();
+    while let Some(letter) = letters.next() {
+        if letter == '\u{1b}' {
+            letters.by_ref().find(|c| c.is_ascii_alphabetic());
+        } else {
+            plain.push(letter);
+        }
+    }
+    plain.trim().to_owned()
+}
 
 fn wipe(text: &mut String, hidden: &str) {
     if text.contains(hidden) {

@@ -2,7 +2,7 @@
 use super::keys::{Key, Section, orchestrator};
 
 /// go-livepeer's flags and other spellings that people bring along, lower case without `-` and `_`.
-const FOREIGN: [(&str, &str); 30] = [
+const FOREIGN: [(&str, &str); 33] = [
     (
         "orchsecret",
         "the secret of an orchestrator is `orchestrators[].secret`, the workers' one `workers.shared_secret`",
@@ -34,6 +34,9 @@ const FOREIGN: [(&str, &str); 30] = [
     ("transcoder", "remove it: workers join by `workers.join`"),
     ("transcodingoptions", "remove it: renditions come with each segment"),
     ("address", "an orchestrator's address is `url`, ours are `workers.listen` and `admin.listen`"),
+    ("halflife", "the averages' time constants are `routing.slow_tau` and `routing.fast_tau`"),
+    ("halflifesecond", "the averages' time constants are `routing.slow_tau` and `routing.fast_tau`"),
+    ("halflifeseconds", "the averages' time constants are `routing.slow_tau` and `routing.fast_tau`"),
     ("certfile", "the certificate is `workers.certificate`"),
     ("keyfile", "the certificate's key is `workers.key`"),
 ];

@@ -1,8 +1,8 @@
 //! Walks a tree along the table of keys and collects every fault on its way.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::fault::{Fault, Faults, Place, Source, Wrong, quote};
+use super::fault::{Faults, Place, Source, Wrong, quote};
 use super::file::{Origin, Written, WrittenOrchestrator};
 use super::hints;
 use super::keys::{Key, Section, orchestrator, sections};
@@ -18,6 +18,8 @@ pub(super) struct Reader {
     pub faults: Faults,
     /// Where each key that is set stands, by its full name.
     pub places: BTreeMap<String, Place>,
+    /// Places of values that could not be read.
+    faulty: BTreeSet<Place>,
     pub origins: BTreeMap<String, Origin>,
     pub sections: Vec<Section>,
     pub orchestrator_keys: Vec<Key<WrittenOrchestrator>>,
@@ -31,6 +33,7 @@ impl Reader {
             written: Written::default(),
             faults: Faults::default(),
             places: BTreeMap::new(),
+            faulty: BTreeSet::new(),
             origins: BTreeMap::new(),
             sections: sections(),
             orchestrator_keys: orchestrator(),
@@ -64,7 +67,9 @@ impl Reader {
     }
 
     pub(super) fn wrong(&mut self, source: usize, span: &Range<usize>, wrong: Wrong) {
-        self.faults.add(Some(Place::new(source, span)), wrong);
+        self.faulty.insert(Place::new(source, span));
+        let span = wrong.at.clone().unwrap_or_else(|| span.clone());
+        self.faults.add(Some(Place::new(source, &span)), wrong);
     }
 
     /// Tabs are told one by one: each has to go.
@@ -241,8 +246,8 @@ impl Reader {
 
     /// Whether a fault was told at this key already.
     pub(super) fn is_faulty(&self, name: &str) -> bool {
-        let place = self.places.get(name);
-        place.is_some() && self.faults.iter().any(|fault: &Fault| fault.place.as_ref() == place)
+        let Some(place) = self.places.get(name) else { return false };
+        self.faulty.contains(place)
     }
 }
 

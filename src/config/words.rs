@@ -1,6 +1,7 @@
 //! The forms of words: names, paths, addresses, URLs, join modes, references to secrets.
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use super::fault::{Wrong, quote};
@@ -47,10 +48,11 @@ impl fmt::Display for SecretRef {
 }
 
 /// `[a, b]`, or one word alone.
-fn words<'a>(name: &str, node: &'a Node, remedy: &str) -> Result<Vec<&'a str>, Wrong> {
+fn words<'a>(name: &str, node: &'a Node, remedy: &str) -> Result<Vec<(&'a str, &'a Range<usize>)>, Wrong> {
+    let word = |item: &'a Node| scalar(name, item, remedy).map(|w| (w, &item.span)).map_err(|w| w.at(&item.span));
     match &node.kind {
-        Kind::List(items) => items.iter().map(|item| scalar(name, item, remedy)).collect(),
-        _ => scalar(name, node, remedy).map(|word| vec![word]),
+        Kind::List(items) => items.iter().map(word).collect(),
+        _ => word(node).map(|word| vec![word]),
     }
 }
 
@@ -217,9 +219,11 @@ impl Form for Hosts {
         if words.len() > 100 {
             return Err(Wrong::new("E310", format!("`{name}` has {} hosts, the most is 100", words.len()), remedy));
         }
-        match words.iter().find(|w| !is_host(w) && !is_host_port(w)) {
-            Some(word) => Err(Wrong::new("E306", format!("`{name}` has {}, not a host", quote(word)), remedy)),
-            None => Ok(words.into_iter().map(str::to_ascii_lowercase).collect()),
+        match words.iter().find(|(w, _)| !is_host(w) && !is_host_port(w)) {
+            Some((word, at)) => {
+                Err(Wrong::new("E306", format!("`{name}` has {}, not a host", quote(word)), remedy).at(at))
+            }
+            None => Ok(words.into_iter().map(|(w, _)| w.to_ascii_lowercase()).collect()),
         }
     }
     fn show(&self, value: &Vec<String>) -> Option<String> {
@@ -235,7 +239,7 @@ impl Form for JoinModes {
     fn read(&self, name: &str, node: &Node) -> Result<Modes, Wrong> {
         let remedy = "write `invite`, `open` or `shared`, or a list such as `[invite, open]`";
         let mut modes = Modes::default();
-        for word in words(name, node, remedy)? {
+        for (word, at) in words(name, node, remedy)? {
             match word {
                 "invite" => modes.invite = true,
                 "open" => modes.open = true,
@@ -243,7 +247,8 @@ impl Form for JoinModes {
                 other => {
                     let near = super::hints::nearest(other, ["invite", "open", "shared"]);
                     let remedy = near.map_or(remedy.to_owned(), |n| format!("did you mean `{n}`?"));
-                    return Err(Wrong::new("E312", format!("`{name}` has {}, not a join mode", quote(other)), remedy));
+                    let cause = format!("`{name}` has {}, not a join mode", quote(other));
+                    return Err(Wrong::new("E312", cause, remedy).at(at));
                 }
             }
         }

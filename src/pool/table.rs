@@ -14,14 +14,14 @@ use super::{JoinRules, Rules};
 use crate::domain::capability::{Bits, TRANSCODING_BITS, core_version};
 use crate::domain::ids::{ConnId, TaskId};
 use crate::domain::job::Job;
-use crate::domain::seat::{Running, SeatState, Session};
+use crate::domain::seat::{Running, Seat, SeatState, Session};
 use crate::domain::time::Moment;
 use crate::policy::route::{self, Ask, Considered, MoveBucket, NoSeat, Pick, Priors};
 use crate::policy::session::{self, SegmentEnd};
 use crate::state::fleet::Fleet;
 
-/// Candidates that `explain` keeps of a large fleet.
-const EXPLAINED: usize = 16;
+/// A fleet up to this size is written down whole for `explain`.
+const EXPLAINED: usize = 64;
 
 pub struct Table {
     pub fleet: Fleet<Line>,
@@ -63,17 +63,16 @@ impl Table {
     pub fn seat(&mut self, job: &Job, tried: &[ConnId], rules: &Rules, now: Moment) -> Result<Seating, NoSeat> {
         let session = self.fleet.sessions.entry(job.session.clone()).or_default();
         session.last_segment = Some(now);
-        let session = session.clone();
-        let ask = ask(job, tried, &session);
-        let candidates = self.survey(&ask, rules, now);
+        let ask = ask(job, tried, session);
+        let candidates = survey(&self.fleet.seats, &ask, rules, &self.priors, now);
         let pick =
             route::pick(&self.fleet.seats, &ask, &rules.route, &self.priors, &mut self.moves, now, &mut self.rng)?;
         let conn = pick.conn;
         let task = Table::task();
+        let warm = session.is_warm(conn, now);
         let running = Running { task, class: ask.class, units: ask.units, since: now, abandoned: false };
         self.fleet.permit(conn, running);
         self.fleet.pin(&job.session, conn);
-        let warm = session.is_warm(conn, now);
         if let Some(session) = self.fleet.sessions.get_mut(&job.session) {
             session::dispatched(session, conn, now);
         }
@@ -96,18 +95,6 @@ impl Table {
         let session = Session::default();
         let ask = ask(job, tried, &session);
         self.fleet.seats.iter().any(|seat| route::filter(seat, &ask, now) == route::Filter::Passed)
-    }
-
-    /// For `explain`: every seat of a small fleet, the best of a large one.
-    fn survey(&self, ask: &Ask<'_>, rules: &Rules, now: Moment) -> Vec<Considered> {
-        if self.fleet.seats.len() > 4 * EXPLAINED {
-            return Vec::new();
-        }
-        let mut seats = route::survey(&self.fleet.seats, ask, &rules.route, &self.priors, now);
-        let cost = |c: &Considered| c.prediction.map_or(f64::INFINITY, |p| p.cost);
-        seats.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
-        seats.truncate(EXPLAINED);
-        seats
     }
 
     /// A number towards a worker that cannot be guessed and does not come again: 63 random bits.
@@ -161,6 +148,18 @@ impl Table {
         offer.version = lowest.map(|version| version.to_string());
         offer
     }
+}
+
+/// For `explain`: every seat of a small fleet; of a large one the pick alone is kept, for a
+/// survey allocates a line a seat.
+fn survey(seats: &[Seat], ask: &Ask<'_>, rules: &Rules, priors: &Priors, now: Moment) -> Vec<Considered> {
+    if seats.len() > EXPLAINED {
+        return Vec::new();
+    }
+    let mut seats = route::survey(seats, ask, &rules.route, priors, now);
+    let cost = |c: &Considered| c.prediction.map_or(f64::INFINITY, |p| p.cost);
+    seats.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
+    seats
 }
 
 fn ask<'a>(job: &'a Job, tried: &'a [ConnId], session: &'a Session) -> Ask<'a> {

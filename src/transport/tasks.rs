@@ -79,7 +79,7 @@ impl Tasks {
 
     /// Tells every task to stop and waits for them, at most `within`; then cuts off the rest.
     /// Whether all ended by themselves.
-    pub async fn stop(&self, within: Duration) -> bool {
+    pub async fn close(&self, within: Duration) -> bool {
         self.stopping.cancel();
         self.tracker.close();
         if tokio::time::timeout(within, self.tracker.wait()).await.is_ok() {

@@ -8,7 +8,7 @@ async fn streams_end_in_peace() {
     let mut body = get(&client, "/until-stop").await.unwrap().into_body();
     assert_eq!(body.data().await.unwrap().unwrap(), "first");
     let began = Instant::now();
-    assert!(served.tasks.stop(3 * SECOND).await);
+    assert!(served.tasks.close(3 * SECOND).await);
     assert_eq!(body.data().await.unwrap().unwrap(), "last");
     while let Some(bytes) = body.data().await {
         assert_eq!(bytes.unwrap(), "");
@@ -24,7 +24,7 @@ async fn streams_that_do_not_end_are_cut_and_never_reset() {
     let (client, ends) = h2(served.address).await;
     let mut body = get(&client, "/forever").await.unwrap().into_body();
     assert_eq!(body.data().await.unwrap().unwrap(), "first");
-    assert!(!served.tasks.stop(Duration::from_millis(100)).await);
+    assert!(!served.tasks.close(Duration::from_millis(100)).await);
     let error = body.data().await.unwrap().unwrap_err();
     assert!(error.is_io() && error.reason() != Some(h2::Reason::CANCEL), "{error:?}");
     assert!(!error.is_reset(), "{error:?}");
@@ -39,7 +39,7 @@ async fn nothing_new_is_taken_on_the_way_out() {
     let mut body = get(&client, "/forever").await.unwrap().into_body();
     body.data().await.unwrap().unwrap();
     let tasks = served.tasks.clone();
-    let stopping = Tasks::new().spawn("stop", async move { tasks.stop(SECOND).await });
+    let stopping = Tasks::new().spawn("stop", async move { tasks.close(SECOND).await });
     tokio::time::sleep(Duration::from_millis(100)).await;
     let late = get(&client, "/").await;
     assert!(late.is_err(), "{late:?}");

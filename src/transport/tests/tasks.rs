@@ -9,7 +9,7 @@ async fn stop_waits_for_those_that_listen() {
         token.cancelled().await;
         7
     });
-    assert!(tasks.stop(SECOND).await);
+    assert!(tasks.close(SECOND).await);
     assert_eq!(task.await.unwrap(), 7);
 }
 
@@ -18,7 +18,7 @@ async fn stop_cuts_those_that_do_not() {
     let tasks = Tasks::new();
     let cut = tasks.cut();
     tasks.spawn("stays", async move { cut.cancelled().await });
-    assert!(!tasks.stop(Duration::from_millis(20)).await);
+    assert!(!tasks.close(Duration::from_millis(20)).await);
     assert!(tasks.is_empty());
 }
 
@@ -26,15 +26,15 @@ async fn stop_cuts_those_that_do_not() {
 async fn a_panic_is_counted_out() {
     let tasks = Tasks::new();
     assert!(tasks.spawn("panics", async { panic!("planted") }).await.is_err());
-    assert!(tasks.is_empty() && tasks.stop(SECOND).await);
+    assert!(tasks.is_empty() && tasks.close(SECOND).await);
 }
 
 #[tokio::test]
 async fn children_stop_with_their_parent_and_alone() {
     let parent = Tasks::new();
     let (one, two) = (parent.child(), parent.child());
-    one.stop(SECOND).await;
+    one.close(SECOND).await;
     assert!(one.token().is_cancelled() && !two.token().is_cancelled() && !parent.token().is_cancelled());
-    parent.stop(SECOND).await;
+    parent.close(SECOND).await;
     assert!(two.token().is_cancelled());
 }

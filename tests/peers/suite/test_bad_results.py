@@ -14,7 +14,7 @@ from harness import POOL_SECRET, address, until
 from transcoder import any_certificate
 
 SECRET = f"{POOL_SECRET}:{address(100)[:-2]}"
-COUNT = 8
+COUNT = 16
 
 
 class Hands:
