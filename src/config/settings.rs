@@ -34,3 +34,11 @@ pub struct JournalConfig {
     pub keep_days: u32,
     pub keep_jobs: u64,
 }
+
+// === impl JournalConfig ===
+
+impl Default for JournalConfig {
+    fn default() -> Self {
+        JournalConfig { keep_days: 14, keep_jobs: 1_000_000 }
+    }
+}

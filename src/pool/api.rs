@@ -28,6 +28,8 @@ pub struct Worker {
     pub name: WorkerName,
     pub address: Option<Address>,
     pub mode: Mode,
+    /// Public id of the token that it came in by.
+    pub token: Option<Arc<str>>,
 }
 
 /// How a worker came in.

@@ -55,7 +55,12 @@ impl Inner {
 
     fn invited(&self, token: &str) -> Result<Worker, Refusal> {
         match self.roster.find(token, self.clock.unix_ms()) {
-            Ok(record) => Ok(Worker { name: record.name, address: record.address, mode: Mode::Invite }),
+            Ok(record) => Ok(Worker {
+                name: record.name,
+                address: record.address,
+                mode: Mode::Invite,
+                token: Some(record.token_id),
+            }),
             Err(TokenFault::Expired) => Err(Refusal::TryLater(
                 "this join token has run out; ask the pool for a new one and put it into -orchSecret".into(),
             )),
@@ -72,7 +77,12 @@ impl Inner {
                 Some(address) => address.to_string(),
                 None => format!("shared@{}", knock.peer),
             };
-            return Some(Ok(Worker { name: WorkerName(name.into()), address: knock.named, mode: Mode::Shared }));
+            return Some(Ok(Worker {
+                name: WorkerName(name.into()),
+                address: knock.named,
+                mode: Mode::Shared,
+                token: None,
+            }));
         }
         let (head, address) = knock.secret.rsplit_once(':')?;
         if !same(head) {
@@ -109,7 +119,7 @@ fn open(text: &str) -> Result<Worker, Refusal> {
             ));
         }
     };
-    Ok(Worker { name: WorkerName(name.into()), address: Some(address), mode: Mode::Open })
+    Ok(Worker { name: WorkerName(name.into()), address: Some(address), mode: Mode::Open, token: None })
 }
 
 fn good_rig(rig: &str) -> bool {

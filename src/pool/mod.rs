@@ -149,7 +149,7 @@ impl Pool {
         let mut table = self.inner.table.lock();
         let Some(conn) = table.fleet.end_session(session) else { return };
         if let Some(line) = table.fleet.line(conn) {
-            let _ = line.try_send(Order::EndSession { session: session.session.clone(), message });
+            let _ = line.orders.try_send(Order::EndSession { session: session.session.clone(), message });
         }
         drop(table);
         telemetry::session_ended();
@@ -180,9 +180,13 @@ impl Pool {
                 seat.state = crate::domain::seat::SeatState::Draining;
             }
             if let Some(line) = table.fleet.line(conn) {
-                let _ = line.try_send(Order::Goodbye(text.clone()));
+                let _ = line.orders.try_send(Order::Goodbye(text.clone()));
             }
         }
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.inner.draining()
     }
 
     /// Whether storage takes writes.

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
 use super::api::{Join, Mode, Order, Refusal, Worker};
+use super::table::Line;
 use super::{Inner, Pool};
 use crate::domain::capability::{Capabilities, DEFAULT_BITS};
 use crate::domain::ids::ConnId;
@@ -47,7 +48,8 @@ impl Pool {
         let allowed = if worker.mode == Mode::Open { rules.join.open_capacity } else { u32::MAX };
         let now = self.clock().now();
         let conn = ConnId(self.inner.next_conn());
-        let (line, orders) = mpsc::channel(LINE);
+        let (sender, orders) = mpsc::channel(LINE);
+        let line = Line { orders: sender, token: worker.token.clone() };
         {
             let mut table = self.inner.table.lock();
             if table.fleet.seats.len() >= rules.join.registrations {

@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use super::Pool;
+use super::api::Order;
 use crate::telemetry;
 
 /// An ended lease is remembered this long, so that a late answer hears what it is.
@@ -29,8 +30,10 @@ impl Pool {
         }
         inner.inflight.sweep(now.before(REMEMBER), super::lease::Lease::ended);
         inner.lockouts.sweep(now);
-        if let Err(fault) = inner.roster.refresh_if_changed() {
-            telemetry::roster_fault(&fault.to_string());
+        match inner.roster.refresh_if_changed() {
+            Ok(true) => self.close_revoked(),
+            Ok(false) => {}
+            Err(fault) => telemetry::roster_fault(&fault.to_string()),
         }
         inner.fleet_changed();
         let (seats, sessions, capacity) = {
@@ -39,5 +42,17 @@ impl Pool {
             (table.fleet.seats.len(), table.fleet.sessions.len(), capacity)
         };
         telemetry::pool_gauges(seats, capacity, sessions, inner.jobs.len(), inner.shelf.used());
+    }
+    /// Ends the registrations of tokens that are no longer good.
+    fn close_revoked(&self) {
+        let now_ms = self.inner.clock.unix_ms();
+        let table = self.inner.table.lock();
+        for (_, line) in table.fleet.lines() {
+            if let Some(token) = &line.token
+                && self.inner.roster.check(token, now_ms).is_err()
+            {
+                let _ = line.orders.try_send(Order::Revoked);
+            }
+        }
     }
 }

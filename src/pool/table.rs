@@ -3,6 +3,8 @@
 //! Why a lock: a pick and its permit must be one step, or two jobs take the same last slot; with
 //! exact counts a plain scan beats sampling (routing 5.5). It is held for a scan of flat rows,
 //! tens of nanoseconds a seat, and never over an await.
+use std::sync::Arc;
+
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::mpsc;
@@ -12,20 +14,28 @@ use super::{JoinRules, Rules};
 use crate::domain::capability::{Bits, TRANSCODING_BITS, core_version};
 use crate::domain::ids::{ConnId, TaskId};
 use crate::domain::job::Job;
-use crate::domain::seat::{Running, SeatState, Session};
+use crate::domain::seat::{Running, Seat, SeatState, Session};
 use crate::domain::time::Moment;
 use crate::policy::route::{self, Ask, Considered, MoveBucket, NoSeat, Pick, Priors};
 use crate::policy::session::{self, SegmentEnd};
 use crate::state::fleet::Fleet;
 
-/// Candidates that `explain` keeps of a large fleet.
-const EXPLAINED: usize = 16;
+/// A fleet up to this size is written down whole for `explain`.
+const EXPLAINED: usize = 64;
 
 pub struct Table {
-    pub fleet: Fleet<mpsc::Sender<Order>>,
+    pub fleet: Fleet<Line>,
     pub priors: Priors,
     pub moves: MoveBucket,
     pub rng: SmallRng,
+}
+
+/// How a seat is reached, and what may close it.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub orders: mpsc::Sender<Order>,
+    /// Public id of the token that opened it.
+    pub token: Option<Arc<str>>,
 }
 
 /// A pick with its permit given.
@@ -53,21 +63,20 @@ impl Table {
     pub fn seat(&mut self, job: &Job, tried: &[ConnId], rules: &Rules, now: Moment) -> Result<Seating, NoSeat> {
         let session = self.fleet.sessions.entry(job.session.clone()).or_default();
         session.last_segment = Some(now);
-        let session = session.clone();
-        let ask = ask(job, tried, &session);
-        let candidates = self.survey(&ask, rules, now);
+        let ask = ask(job, tried, session);
+        let candidates = survey(&self.fleet.seats, &ask, rules, &self.priors, now);
         let pick =
             route::pick(&self.fleet.seats, &ask, &rules.route, &self.priors, &mut self.moves, now, &mut self.rng)?;
         let conn = pick.conn;
         let task = Table::task();
+        let warm = session.is_warm(conn, now);
         let running = Running { task, class: ask.class, units: ask.units, since: now, abandoned: false };
         self.fleet.permit(conn, running);
         self.fleet.pin(&job.session, conn);
-        let warm = session.is_warm(conn, now);
         if let Some(session) = self.fleet.sessions.get_mut(&job.session) {
             session::dispatched(session, conn, now);
         }
-        let line = self.fleet.line(conn).cloned().ok_or_else(NoSeat::default)?;
+        let line = self.fleet.line(conn).map(|line| line.orders.clone()).ok_or_else(NoSeat::default)?;
         let seat = &self.fleet.seats[pick.seat];
         Ok(Seating {
             task,
@@ -86,18 +95,6 @@ impl Table {
         let session = Session::default();
         let ask = ask(job, tried, &session);
         self.fleet.seats.iter().any(|seat| route::filter(seat, &ask, now) == route::Filter::Passed)
-    }
-
-    /// For `explain`: every seat of a small fleet, the best of a large one.
-    fn survey(&self, ask: &Ask<'_>, rules: &Rules, now: Moment) -> Vec<Considered> {
-        if self.fleet.seats.len() > 4 * EXPLAINED {
-            return Vec::new();
-        }
-        let mut seats = route::survey(&self.fleet.seats, ask, &rules.route, &self.priors, now);
-        let cost = |c: &Considered| c.prediction.map_or(f64::INFINITY, |p| p.cost);
-        seats.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
-        seats.truncate(EXPLAINED);
-        seats
     }
 
     /// A number towards a worker that cannot be guessed and does not come again: 63 random bits.
@@ -151,6 +148,18 @@ impl Table {
         offer.version = lowest.map(|version| version.to_string());
         offer
     }
+}
+
+/// For `explain`: every seat of a small fleet; of a large one the pick alone is kept, for a
+/// survey allocates a line a seat.
+fn survey(seats: &[Seat], ask: &Ask<'_>, rules: &Rules, priors: &Priors, now: Moment) -> Vec<Considered> {
+    if seats.len() > EXPLAINED {
+        return Vec::new();
+    }
+    let mut seats = route::survey(seats, ask, &rules.route, priors, now);
+    let cost = |c: &Considered| c.prediction.map_or(f64::INFINITY, |p| p.cost);
+    seats.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
+    seats
 }
 
 fn ask<'a>(job: &'a Job, tried: &'a [ConnId], session: &'a Session) -> Ask<'a> {

@@ -1,7 +1,10 @@
 //! The ledger: every step durable before it is answered, every wei in double entry.
 mod post;
+mod read;
+mod report;
 pub mod schema;
 mod start;
+mod verify;
 mod writer;
 
 use std::fs::File;
@@ -17,6 +20,9 @@ use tokio::sync::oneshot;
 use super::sqlite::{self, StoreFault, Sync};
 use crate::domain::ledger::Step;
 
+pub use read::{EntryRow, JobRecord, Reader, Segment, StepRow};
+pub use report::{By, Range, ReportRow, day, report};
+pub use verify::{Doubt, VerifyReport, verify};
 pub use writer::Writer;
 
 /// Steps that may wait for the writer.

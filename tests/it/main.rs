@@ -1,0 +1,2 @@
+//! Whole-process tests: real files, real sockets, peers that keep the stock rules.
+mod pool;
