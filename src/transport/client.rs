@@ -112,12 +112,12 @@ impl Origin {
         if let Ok(ip) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, self.port)]);
         }
-        let host = self.host.to_string();
-        let found = timeout(within, tokio::net::lookup_host((host.as_str(), self.port))).await;
+        let host = || self.host.to_string();
+        let found = timeout(within, tokio::net::lookup_host((&*self.host, self.port))).await;
         match found {
             Ok(Ok(addresses)) => Ok(addresses.take(MOST_ADDRESSES).collect()),
-            Ok(Err(why)) => Err(DialError::Resolve(host, why.to_string())),
-            Err(_) => Err(DialError::Timeout(host, within)),
+            Ok(Err(why)) => Err(DialError::Resolve(host(), why.to_string())),
+            Err(_) => Err(DialError::Timeout(host(), within)),
         }
     }
 }
