@@ -1,4 +1,5 @@
 //! The commands: one file each; here the tree, and what is common to all.
+pub mod demo;
 pub mod explain;
 pub mod ledger;
 pub mod serve;
@@ -38,6 +39,8 @@ struct Arguments {
 enum Command {
     /// Serve: connect to the orchestrators and let workers in
     Serve,
+    /// Watch a pool at work: simulated orchestrators and workers, nothing leaves this machine
+    Demo(demo::DemoArgs),
     /// How the running pool is
     Status(status::StatusArgs),
     /// Workers of the pool
@@ -80,6 +83,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode> {
+    if let Command::Demo(args) = arguments.command {
+        return play(args);
+    }
     let environment = config::of_process();
     let path = config::find(arguments.config.as_deref(), &environment);
     let load = || config::load(&path, environment.clone());
@@ -97,6 +103,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             log_to_stderr(&settings.log)?;
             runtime()?.block_on(serve::run(settings))?;
         }
+        Command::Demo(_) => {}
         Command::Status(args) => status::run(&args, settings.admin.listen, &mut out)?,
         Command::Worker(WorkerCommand::Invite(args)) => {
             let now_ms = Clock::start().unix_ms();
@@ -115,6 +122,13 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     std::io::stdout().flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The demo writes a configuration of its own.
+fn play(args: demo::DemoArgs) -> Result<ExitCode> {
+    log_to_stderr("warn")?;
+    let good = runtime()?.block_on(demo::run(args, &mut std::io::stdout()))?;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What workers connect to: the public address, or the port on a host that the operator knows.
