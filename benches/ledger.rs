@@ -3,6 +3,7 @@
 //! `cargo bench --bench ledger` prints, for several paces, results/s and the wait of p50 and p99.
 //! A result is three steps (assigned, resulted, posted); the wait is that of `Resulted`, which
 //! stands between a worker and its 200. Every commit is an fsync (`synchronous=FULL`).
+#![allow(clippy::expect_used, reason = "what is not there ends the run, with its name")]
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,6 +2,7 @@
 //! then looked for by `ledger_audit.py`, which shares no code with us.
 //!
 //! `cargo test --test ledger_kill -- --kills 300` for a longer run.
+#![allow(clippy::expect_used, reason = "what is not there ends the run, with its name")]
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};

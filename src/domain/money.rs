@@ -164,7 +164,7 @@ impl Signed {
         self.size == U256::ZERO
     }
 
-    pub fn add(self, other: Signed) -> Result<Signed, BadMoney> {
+    pub fn checked_add(self, other: Signed) -> Result<Signed, BadMoney> {
         if self.negative == other.negative {
             let size = self.size.checked_add(other.size).ok_or(BadMoney::Overflow)?;
             return Ok(Signed { negative: self.negative, size });

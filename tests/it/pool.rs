@@ -223,7 +223,10 @@ async fn a_worker_that_vanishes_loses_the_job_at_once() {
 #[tokio::test]
 async fn a_silent_worker_is_left_for_another_and_answers_too_late() {
     local(async {
-        let bench = Bench::new(|rules| rules.retry.least_patience = Duration::from_millis(100));
+        let bench = Bench::new(|rules| {
+            rules.retry.least_patience = Duration::from_millis(100);
+            rules.retry.patience = 0.1;
+        });
         let (slow, mut silent) = bench.rig("silent");
         let job = works(bench.job("s", 1));
         let (late_task, _) = next_task(&mut silent).await;
@@ -254,11 +257,9 @@ async fn another_workers_task_and_unknown_tasks_are_told_apart() {
     local(async {
         let bench = Bench::new(|_| {});
         let (_, mut seat) = bench.rig("a");
-        let (other, _other_seat) = bench.rig("b");
         let job = works(bench.job("s", 1));
-        let (task, _) = tokio::select! {
-            got = next_task(&mut seat) => got,
-        };
+        let (task, _) = next_task(&mut seat).await;
+        let (other, _other_seat) = bench.rig("b");
         assert_eq!(bench.pool.claim(&other, task).err(), Some(Unclaimable::NotYours));
         assert_eq!(bench.pool.claim(&other, TaskId(99)).err(), Some(Unclaimable::Unknown));
         job.abort();

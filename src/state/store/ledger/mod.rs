@@ -1,4 +1,6 @@
 //! The ledger: every step durable before it is answered, every wei in double entry.
+mod attempts;
+mod facts;
 mod post;
 mod read;
 mod report;

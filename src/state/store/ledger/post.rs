@@ -1,11 +1,19 @@
 //! One step into the tables: what may follow what, and the entries of a posting.
+use std::sync::LazyLock;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::facts;
 use super::schema::{self, Entry, GENESIS, Hash, SEGMENT_FIELDS};
 use crate::domain::ids::{JobId, TaskId};
 use crate::domain::ledger::{Assigned, Resulted, Step};
-use crate::domain::money::{Signed, Split};
+use crate::domain::money::Signed;
+
+static INSERT_SEGMENT: LazyLock<String> = LazyLock::new(|| {
+    let marks = "?, ".repeat(SEGMENT_FIELDS.len());
+    format!("INSERT INTO segments ({}, digest) VALUES ({marks}?)", SEGMENT_FIELDS.join(", "))
+});
 
 /// Why a step was not written.
 #[derive(Debug)]
@@ -38,17 +46,6 @@ pub(super) struct Books<'t> {
     pub(super) head: Head,
 }
 
-/// What `Posted` needs of a segment.
-struct Facts {
-    orchestrator: String,
-    worker: String,
-    gross: String,
-    commission: String,
-    share: String,
-    rounding: String,
-    digest: Vec<u8>,
-}
-
 // === impl Fail ===
 
 impl From<rusqlite::Error> for Fail {
@@ -57,7 +54,7 @@ impl From<rusqlite::Error> for Fail {
     }
 }
 
-fn refused<T>(why: impl Into<String>) -> Result<T, Fail> {
+pub(super) fn refused<T>(why: impl Into<String>) -> Result<T, Fail> {
     Err(Fail::Refused(why.into()))
 }
 
@@ -116,67 +113,12 @@ impl<'t> Books<'t> {
             let why = if known.assigned { "is settled already" } else { "was never assigned" };
             return refused(format!("a result for job {job}, task {}, which {why}", step.task));
         }
-        let row = self.segment_row(&job, step, at_ms)?;
+        let row = facts::segment_row(self.db, &job, step, at_ms)?;
         let digest = schema::segment_digest(&row);
         self.note(&job, step.task, "resulted", at_ms, None)?;
-        let marks = "?, ".repeat(SEGMENT_FIELDS.len());
-        let insert = format!("INSERT INTO segments ({}, digest) VALUES ({marks}?)", SEGMENT_FIELDS.join(", "));
         let digest = Value::Blob(digest.to_vec());
-        self.db.prepare_cached(&insert)?.execute(rusqlite::params_from_iter(row.iter().chain([&digest])))?;
+        self.db.prepare_cached(&INSERT_SEGMENT)?.execute(rusqlite::params_from_iter(row.iter().chain([&digest])))?;
         Ok(())
-    }
-
-    /// The row in the order of `SEGMENT_FIELDS`.
-    fn segment_row(&self, job: &str, step: &Resulted, at_ms: i64) -> Result<Vec<Value>, Fail> {
-        let read = "SELECT orchestrator, epoch, upstream_task, session, worker, address FROM steps \
-                    WHERE job = ?1 AND task = ?2 AND step = 'assigned'";
-        let told: [Value; 6] = self.db.prepare_cached(read)?.query_row((job, step.task.0), |row| {
-            Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?])
-        })?;
-        let [orchestrator, epoch, upstream, session, worker, address] = told;
-        let done = &step.work;
-        if step.price.units == 0 {
-            return refused("a price for 0 pixels");
-        }
-        let least = done.encoded_computed.unwrap_or(u64::MAX).min(done.encoded_reported);
-        if done.encoded_credited > least {
-            return refused(format!("job {job}: {} pixels credited, {least} found at most", done.encoded_credited));
-        }
-        let money = |e: crate::domain::money::BadMoney| Fail::Refused(e.to_string());
-        let gross = step.price.of(done.encoded_credited).map_err(money)?;
-        let split = Split::of(gross, step.commission).map_err(money)?;
-        let pace = done.duration_ms.saturating_mul(1000) / done.response_ms.max(1);
-        let text = |amount: &dyn ToString| Value::Text(amount.to_string());
-        Ok(vec![
-            Value::Text(job.to_owned()),
-            Value::Integer(step.task.0),
-            Value::Integer(at_ms),
-            orchestrator,
-            epoch,
-            upstream,
-            session,
-            Value::Integer(done.sequence),
-            worker,
-            address,
-            Value::Text(done.profiles.to_string()),
-            count(done.duration_ms)?,
-            count(done.response_ms)?,
-            count(pace)?,
-            count(done.decoded_reported)?,
-            maybe(done.decoded_computed)?,
-            count(done.encoded_reported)?,
-            maybe(done.encoded_computed)?,
-            count(done.encoded_credited)?,
-            count(done.bytes_in)?,
-            count(done.bytes_out)?,
-            text(&step.price.wei),
-            text(&step.price.units),
-            Value::Integer(i64::from(step.commission.get())),
-            text(&split.gross),
-            text(&split.commission),
-            text(&split.worker),
-            text(&split.rounding),
-        ])
     }
 
     /// The only step that moves money.
@@ -193,10 +135,10 @@ impl<'t> Books<'t> {
             self.note(&job, task, "voided", at_ms, Some("another attempt of this job is posted"))?;
             return self.close(&job, task);
         }
-        let Some(facts) = self.facts(&job, task)? else {
+        let Some(facts) = facts::read(self.db, &job, task)? else {
             return self.doubt(&job, task, at_ms, "posted without a recorded result", known);
         };
-        let (lines, total) = posting(&facts)?;
+        let (lines, total) = facts::posting(&facts)?;
         if !total.is_zero() {
             return self.doubt(&job, task, at_ms, "its split does not sum to the gross", known);
         }
@@ -305,23 +247,6 @@ impl<'t> Books<'t> {
         let read = "SELECT task FROM steps WHERE job = ?1 AND step = 'posted'";
         Ok(self.db.prepare_cached(read)?.query_row([job], |row| row.get(0)).optional()?)
     }
-
-    fn facts(&self, job: &str, task: TaskId) -> Result<Option<Facts>, Fail> {
-        let read = "SELECT orchestrator, worker, gross, commission, worker_share, rounding, digest \
-                    FROM segments WHERE job = ?1 AND task = ?2";
-        let facts = self.db.prepare_cached(read)?.query_row((job, task.0), |row| {
-            Ok(Facts {
-                orchestrator: row.get(0)?,
-                worker: row.get(1)?,
-                gross: row.get(2)?,
-                commission: row.get(3)?,
-                share: row.get(4)?,
-                rounding: row.get(5)?,
-                digest: row.get(6)?,
-            })
-        });
-        Ok(facts.optional()?)
-    }
 }
 
 // === impl Known ===
@@ -345,32 +270,6 @@ impl Head {
     }
 }
 
-type Line = (&'static str, String, Signed);
-
-/// The four lines of a posting and their sum.
-fn posting(facts: &Facts) -> Result<([Line; 4], Signed), Fail> {
-    let amount = |text: &str| text.parse().map_err(|e: crate::domain::money::BadMoney| Fail::Refused(e.to_string()));
-    let lines = [
-        ("receivable", schema::receivable(&facts.orchestrator), Signed::plus(amount(&facts.gross)?)),
-        ("payable", schema::payable(&facts.worker), Signed::minus(amount(&facts.share)?)),
-        ("commission", schema::COMMISSION.to_owned(), Signed::minus(amount(&facts.commission)?)),
-        ("rounding", schema::ROUNDING.to_owned(), Signed::minus(amount(&facts.rounding)?)),
-    ];
-    let mut total = Signed::ZERO;
-    for (_, _, amount) in &lines {
-        total = total.add(*amount).map_err(|e| Fail::Refused(e.to_string()))?;
-    }
-    Ok((lines, total))
-}
-
 fn millis(at_ms: u64) -> Result<i64, Fail> {
     i64::try_from(at_ms).map_err(|_| Fail::Refused(format!("{at_ms} ms is no date")))
-}
-
-fn count(figure: u64) -> Result<Value, Fail> {
-    i64::try_from(figure).map(Value::Integer).map_err(|_| Fail::Refused(format!("the figure {figure} is too large")))
-}
-
-fn maybe(figure: Option<u64>) -> Result<Value, Fail> {
-    figure.map_or(Ok(Value::Null), count)
 }

@@ -44,7 +44,7 @@ pub(super) fn check_tail(db: &Connection, path: &Path) -> Result<(), StoreFault>
             whole = !job.is_empty() || first == 1;
             (job, sum) = (entry.job.clone(), Signed::ZERO);
         }
-        let amount = entry.amount.parse().and_then(|amount| sum.add(amount));
+        let amount = entry.amount.parse().and_then(|amount| sum.checked_add(amount));
         sum = amount.map_err(|e| StoreFault::new(path, format!("entry {seq}: {e}"), REMEDY))?;
         before = Some(hash);
         seq += 1;

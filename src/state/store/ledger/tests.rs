@@ -233,6 +233,23 @@ fn a_failed_write_fails_closed() {
 }
 
 #[test]
+fn a_full_disk_is_said_and_loses_nothing_that_was_acknowledged() {
+    let (_dir, path) = place();
+    good(&path, life(1, 1, "a", 100, "1"));
+    let (ledger, writer) = Ledger::open(&path, 0).unwrap();
+    writer.db.execute_batch("PRAGMA max_page_count = 1").unwrap();
+    let thread = std::thread::spawn(move || writer.run());
+    let waits: Vec<_> = (2..600).filter_map(|n| ledger.append(assigned(n, 1, "a")).ok()).collect();
+    let told: Vec<_> = waits.into_iter().map(|durable| durable.0.blocking_recv().unwrap()).collect();
+    let kept = told.iter().filter(|told| told.is_ok()).count();
+    assert!(told.last().unwrap().as_ref().unwrap_err().to_string().contains("the disk is full; free some space"));
+    assert!(ledger.health().is_err());
+    drop(ledger);
+    thread.join().unwrap();
+    assert_eq!(sound(&path).pending, kept as u64);
+}
+
+#[test]
 fn a_full_queue_is_said_at_once_and_an_ended_writer_too() {
     let (_dir, path) = place();
     let (ledger, writer) = Ledger::open(&path, 0).unwrap();

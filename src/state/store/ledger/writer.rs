@@ -11,14 +11,13 @@ use super::post::{Books, Fail, Head};
 use super::{BATCH, Command, LedgerDown, Shared};
 use crate::state::store::sqlite::StoreFault;
 
-/// A full disk or a lock held by somebody else may pass: so many tries, so long between them.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_secs(1);
+/// Between two tries to commit.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Runs on a thread of its own until every handle is gone.
 #[derive(Debug)]
 pub struct Writer {
-    db: Connection,
+    pub(super) db: Connection,
     /// Held as long as the writer lives.
     _lock: File,
     head: Head,
@@ -81,7 +80,7 @@ impl Writer {
                 Ok(verdicts) => return Ok(verdicts),
                 Err(error) => error,
             };
-            if !passing(&error) || tries == TRIES {
+            if tries >= tries_for(&error) {
                 let fault = StoreFault::from_sqlite(&self.shared.path, &error);
                 return Err(format!("the ledger cannot be written: {fault}").into());
             }
@@ -109,8 +108,13 @@ impl Writer {
     }
 }
 
-/// Whether nothing was written for sure and the cause may go away. After a failed fsync nobody
-/// knows what the disk holds, so that one never counts as passing.
-fn passing(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull))
+/// How often a commit is tried that failed so: more than once only where nothing was written for
+/// sure and the cause may go away. After a failed fsync nobody knows what the disk holds.
+fn tries_for(error: &rusqlite::Error) -> u32 {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => 8,
+        // Each try has waited for the lock already.
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => 3,
+        _ => 1,
+    }
 }

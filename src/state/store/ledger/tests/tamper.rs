@@ -1,13 +1,23 @@
 //! Somebody at the file: each change is found, and the entry named.
+use std::process::Command;
+
 use super::*;
 
-/// Two paid jobs, then `change` behind the ledger's back.
-fn tampered(change: &str) -> VerifyReport {
-    let (_dir, path) = place();
+/// Two paid jobs.
+fn two_jobs() -> (tempfile::TempDir, PathBuf) {
+    let (dir, path) = place();
     let mut steps = life(1, 1, "a", 100, "7/10");
     steps.extend(life(2, 2, "b", 101, "7/10"));
     good(&path, steps);
     sound(&path);
+    assert!(audited(&path).0);
+    (dir, path)
+}
+
+/// A copy of the ledger after `change` behind its back.
+fn tampered(clean: &Path, change: &str) -> (tempfile::TempDir, PathBuf) {
+    let (dir, path) = place();
+    std::fs::copy(clean, &path).unwrap();
     let db = rusqlite::Connection::open(&path).unwrap();
     let triggers: Vec<(String, String)> = db
         .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
@@ -23,8 +33,15 @@ fn tampered(change: &str) -> VerifyReport {
     for (_, sql) in &triggers {
         db.execute_batch(sql).unwrap();
     }
-    drop(db);
-    verify(&path).unwrap()
+    (dir, path)
+}
+
+/// Whether the audit in Python, which shares no code with us, is content.
+fn audited(path: &Path) -> (bool, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ledger_audit.py");
+    let out = Command::new("python3").arg(script).arg(path).output().expect("python3 is needed for the audit");
+    assert_ne!(out.status.code(), Some(2), "{}", String::from_utf8_lossy(&out.stderr));
+    (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
 #[test]
@@ -47,16 +64,18 @@ fn every_change_is_found_and_named() {
         ("DELETE FROM segments WHERE task = 1", "of which there is no segment"),
         ("DELETE FROM steps WHERE task = 1 AND step = 'posted'", "which was never posted"),
         ("DELETE FROM steps WHERE task = 2 AND step = 'resulted'", "has a segment, but no recorded result"),
-        ("INSERT INTO pending VALUES ('x', 1)", ""),
     ];
+    let (_dir, clean) = two_jobs();
     for (change, wanted) in cases {
-        let report = tampered(change);
-        if wanted.is_empty() {
-            continue;
-        }
+        let (_dir, path) = tampered(&clean, change);
+        let report = verify(&path).unwrap();
         assert!(!report.balanced, "{change}");
         assert!(report.faults.iter().any(|fault| fault.contains(wanted)), "{change}: {:?}", report.faults);
+        let (content, text) = audited(&path);
+        assert!(!content && text.contains("FAULT"), "{change}: {text}");
     }
+    let (_dir, path) = tampered(&clean, "INSERT INTO pending VALUES ('nothing that matters', 1)");
+    assert!(verify(&path).unwrap().balanced && audited(&path).0);
 }
 
 #[test]
@@ -70,26 +89,28 @@ fn start_up_refuses_a_broken_tail() {
     assert!(verify(&path).unwrap().faults.iter().any(|f| f.contains("refuses update on entries is gone")));
 }
 
-/// One bit anywhere in the file is found, unless nothing reads it.
+/// One bit in any byte of an entry, and of its index.
 #[test]
 fn a_flipped_bit_in_an_entry_is_found() {
     let (_dir, path) = place();
     good(&path, life(1, 1, "a", 100, "7/10"));
     let clean = std::fs::read(&path).unwrap();
-    let key = b"post/00000000000000000000000001/payable";
-    let finder = memchr::memmem::Finder::new(key);
-    let places: Vec<usize> = finder.find_iter(&clean).collect();
-    assert!(places.len() >= 2, "the row and its index");
+    let job = JobId(1).to_string();
+    let key = format!("post/{job}/payable");
+    let places: Vec<usize> = memchr::memmem::find_iter(&clean, &key).collect();
+    assert_eq!(places.len(), 2, "the row and its index");
     for at in places {
-        // Key, job, date, account, amount, facts, prev and hash follow one another.
-        for step in 0..key.len() + 60 {
+        // In the row, job, date (2), account, amount, facts, prev and hash (32 each) follow.
+        let is_row = clean[at + key.len()..].starts_with(job.as_bytes());
+        let rest = if is_row { job.len() + 2 + "payable:a-52".len() + 3 * 32 } else { 0 };
+        for step in 0..key.len() + rest {
             let mut bytes = clean.clone();
-            let Some(byte) = bytes.get_mut(at + step) else { continue };
-            *byte ^= 1 << (step % 7);
+            bytes[at + step] ^= 1 << (step % 8);
             std::fs::write(&path, &bytes).unwrap();
             let found = verify(&path).map_or(true, |report| !report.balanced);
-            let in_row = step < key.len();
-            assert!(found || !in_row, "byte {step} after {at}");
+            assert!(found, "byte {step} after {at}");
         }
     }
+    std::fs::write(&path, &clean).unwrap();
+    sound(&path);
 }
