@@ -153,7 +153,7 @@ impl SimOrchestrator {
             plan,
         });
         shared.tasks.spawn(listen::accept(shared.clone(), listener, tls));
-        traffic::start(&shared);
+        traffic::start(&shared, shared.plan.traffic);
         Ok(SimOrchestrator { shared })
     }
 
@@ -177,6 +177,11 @@ impl SimOrchestrator {
     /// Capacities of the registrations that stand.
     pub fn registrations(&self) -> Vec<i64> {
         self.shared.registry.lock().capacities()
+    }
+
+    /// Adds traffic to that of the plan; for those who wait for registrations first.
+    pub fn begin(&self, traffic: Traffic) {
+        traffic::start(&self.shared, traffic);
     }
 
     /// One segment more of a session: waits for its fate.

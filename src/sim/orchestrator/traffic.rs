@@ -13,8 +13,8 @@ use super::{Shared, Traffic, segment};
 /// Segments that wait behind the running one of their session; the next gets `OrchestratorBusy`.
 const BUFFER: usize = 4;
 
-pub(super) fn start(shared: &Arc<Shared>) {
-    match shared.plan.traffic {
+pub(super) fn start(shared: &Arc<Shared>, traffic: Traffic) {
+    match traffic {
         Traffic::None => {}
         Traffic::Streams(streams) => {
             let mut chance = SmallRng::seed_from_u64(shared.plan.seed);
