@@ -178,3 +178,19 @@ async fn each_kind_of_traffic_runs_dry_when_it_is_quiet() {
         orchestrator.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn synthetic_segments_pass_by_bytes_and_by_count() {
+    for payload in [Payload::Tiny, Payload::Synth { bytes_in: 300_000, bytes_out: 200_000 }] {
+        let library = Library::of(payload);
+        for check in [Check::Bytes, Check::Counted] {
+            let orchestrator = orchestrator(|plan| (plan.library, plan.check) = (library.clone(), check)).await;
+            let _worker = worker(&orchestrator, WorkerPlan { library: library.clone(), ..quick("synthetic") }).await;
+            for n in 0..5 {
+                assert_eq!(orchestrator.submit("a", n).await, Fate::Delivered);
+            }
+            let seen = orchestrator.counters();
+            assert_eq!((seen.wrong_bytes, seen.wrong_pixels), (0, 0), "{payload:?} {check:?}");
+        }
+    }
+}

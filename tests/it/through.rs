@@ -164,7 +164,8 @@ async fn joining_workers_raise_the_capacity_without_a_gap() {
     }
     let stream = submit(&bed.orchestrators[0], 4, 30);
     let raised = until("capacity of 40", || {
-        bed.orchestrators[0].registrations().iter().sum::<i64>() == 40 && bed.orchestrators[0].registrations().len() == 4
+        bed.orchestrators[0].registrations().iter().sum::<i64>() == 40
+            && bed.orchestrators[0].registrations().len() == 4
     });
     let (fates, ()) = tokio::join!(stream, raised);
     assert_eq!(delivered(&fates), 120, "{fates:?}");
