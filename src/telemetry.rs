@@ -9,7 +9,7 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 use tracing::{debug, error, info, warn};
 
-use crate::domain::ids::WorkerName;
+use crate::domain::ids::{OrchestratorName, WorkerName};
 use crate::domain::job::Job;
 use crate::domain::outcome::Failure;
 
@@ -69,6 +69,69 @@ pub fn deadline_guard() {
 
 pub fn session_ended() {
     counter!("livepeer_pool_sessions_ended_total").increment(1);
+}
+
+// --- orchestrators ---
+
+pub fn uplink_impossible(orchestrator: &OrchestratorName, why: &str) {
+    error!(%orchestrator, why, "this orchestrator cannot be used");
+}
+
+pub fn registered(orchestrator: &OrchestratorName, capacity: u32) {
+    info!(%orchestrator, capacity, "registered");
+}
+
+pub fn reregistered(orchestrator: &OrchestratorName, fresh: usize, capacity: u32) {
+    counter!("livepeer_pool_reregistrations_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    info!(%orchestrator, fresh, capacity, "registrations follow the pool's capacity");
+}
+
+pub fn registration_lost(orchestrator: &OrchestratorName) {
+    counter!("livepeer_pool_registrations_lost_total", "orchestrator" => orchestrator.to_string()).increment(1);
+}
+
+pub fn registration_trouble(orchestrator: &OrchestratorName, why: &str, wait: Duration) {
+    error!(%orchestrator, why, again_in_ms = wait.as_millis() as u64, "not registered; workers stay connected");
+}
+
+pub fn orchestrator_restarted(orchestrator: &OrchestratorName) {
+    counter!("livepeer_pool_orchestrator_restarts_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    warn!(%orchestrator, "another process answers there now; its earlier tasks are dropped");
+}
+
+pub fn bad_notice(orchestrator: &OrchestratorName, why: &str) {
+    counter!("livepeer_pool_bad_tasks_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    info!(%orchestrator, why, "a task that cannot be done");
+}
+
+pub fn not_admitted(orchestrator: &OrchestratorName, failure: &Failure) {
+    counter!("livepeer_pool_not_admitted_total", "code" => failure.code()).increment(1);
+    info!(%orchestrator, code = failure.code(), why = %failure, "segment not admitted");
+}
+
+pub fn source_failed(orchestrator: &OrchestratorName, failure: &Failure) {
+    counter!("livepeer_pool_sources_failed_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    warn!(%orchestrator, why = %failure, "a source could not be fetched");
+}
+
+pub fn result_refused(orchestrator: &OrchestratorName, said: &str) {
+    counter!("livepeer_pool_results_refused_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    warn!(%orchestrator, said, "the orchestrator did not take a result");
+}
+
+pub fn result_cut(orchestrator: &OrchestratorName) {
+    counter!("livepeer_pool_results_cut_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    warn!(%orchestrator, "a result was cut off at the orchestrator's budget; its line is too slow");
+}
+
+pub fn answered_late(orchestrator: &OrchestratorName) {
+    counter!("livepeer_pool_answered_late_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    warn!(%orchestrator, "an answer came after the orchestrator's budget");
+}
+
+pub fn unanswered(orchestrator: &OrchestratorName, why: &str) {
+    counter!("livepeer_pool_unanswered_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    error!(%orchestrator, why, "a task could not be answered");
 }
 
 // --- storage ---

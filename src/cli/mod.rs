@@ -1,13 +1,17 @@
 //! The commands: one file each; here the tree, and what is common to all.
+pub mod check;
+pub mod config;
 pub mod demo;
 pub mod explain;
+pub mod init;
 pub mod ledger;
 pub mod serve;
 pub mod status;
 pub mod table;
 pub mod worker;
+mod world;
 
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,13 +20,10 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config;
 use crate::config::settings::Settings;
+use crate::config::{self as configuration};
 use crate::pool::clock::Clock;
 use crate::transport::tls;
-
-/// Exit code of a faulty configuration (`EX_CONFIG`).
-pub const BAD_CONFIG: u8 = 78;
 
 /// A pool router between stock Livepeer orchestrators and stock workers.
 #[derive(Debug, Parser)]
@@ -37,6 +38,13 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a working configuration from three answers, or from flags
+    Init(init::InitArgs),
+    /// Check the file, what it means, and the world around it; all faults at once
+    Check(check::CheckArgs),
+    /// The configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Serve: connect to the orchestrators and let workers in
     Serve,
     /// Watch a pool at work: simulated orchestrators and workers, nothing leaves this machine
@@ -51,6 +59,12 @@ enum Command {
     Ledger(LedgerCommand),
     /// Why a segment went where it went, and what it earned
     Explain(explain::ExplainArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Every key, its value, and where it comes from
+    Show(config::ShowArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -83,52 +97,52 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode> {
-    if let Command::Demo(args) = arguments.command {
-        return play(args);
-    }
-    let environment = config::of_process();
-    let path = config::find(arguments.config.as_deref(), &environment);
-    let load = || config::load(&path, environment.clone());
-    let settings = match load() {
-        Ok(loaded) => loaded.settings,
-        Err(faults) => {
-            eprint!("{}", faults.render(std::io::stderr().is_terminal()));
-            return Ok(ExitCode::from(BAD_CONFIG));
+    let environment = configuration::of_process();
+    let file = arguments.config.as_deref();
+    let mut out = std::io::stdout();
+    let code = match arguments.command {
+        // These do not need a faultless file, or make one.
+        Command::Init(args) => {
+            let mut terminal = std::io::stdin().is_terminal().then(|| std::io::stdin().lock());
+            init::run(&args, terminal.as_mut().map(|t| t as &mut dyn BufRead), &mut out)?
         }
+        Command::Check(args) => check::run(&args, file, &environment, std::io::stdout().is_terminal(), &mut out)?,
+        Command::Config(ConfigCommand::Show(args)) => {
+            config::show(&args, file, &environment, &mut out, &mut std::io::stderr())?
+        }
+        Command::Demo(args) => demo::main(args, &mut out)?,
+        command => match configuration::load(&configuration::find(file, &environment), environment) {
+            Ok(loaded) => with_settings(command, loaded.settings, &mut out)?,
+            Err(faults) => {
+                eprint!("{}", faults.render(std::io::stderr().is_terminal()));
+                config::EXIT_CONFIG
+            }
+        },
     };
-    let mut out = std::io::stdout().lock();
-    match arguments.command {
+    out.flush()?;
+    Ok(ExitCode::from(code))
+}
+
+/// The commands that work on a pool. Returns the exit code.
+fn with_settings(command: Command, settings: Settings, out: &mut dyn Write) -> Result<u8> {
+    let now_ms = Clock::start().unix_ms();
+    let data = &settings.data;
+    match command {
+        Command::Init(_) | Command::Check(_) | Command::Config(_) | Command::Demo(_) => {}
         Command::Serve => {
-            drop(out);
             log_to_stderr(&settings.log)?;
             runtime()?.block_on(serve::run(settings))?;
         }
-        Command::Demo(_) => {}
-        Command::Status(args) => status::run(&args, settings.admin.listen, &mut out)?,
+        Command::Status(args) => status::run(&args, settings.admin.listen, out)?,
         Command::Worker(WorkerCommand::Invite(args)) => {
-            let now_ms = Clock::start().unix_ms();
-            worker::invite(&args, &settings.data, &join_at(&settings), now_ms, &mut rand::rng(), &mut out)?;
+            worker::invite(&args, data, &join_at(&settings), now_ms, &mut rand::rng(), out)?;
         }
-        Command::Worker(WorkerCommand::Revoke(args)) => {
-            worker::revoke(&args, &settings.data, Clock::start().unix_ms(), &mut out)?;
-        }
-        Command::Ledger(LedgerCommand::Report(args)) => ledger::report(&args, &settings.data, &mut out)?,
-        Command::Ledger(LedgerCommand::Verify(args)) => {
-            if !ledger::verify(&args, &settings.data, &mut out)? {
-                return Ok(ExitCode::FAILURE);
-            }
-        }
-        Command::Explain(args) => explain::run(&args, &settings.data, &mut out)?,
+        Command::Worker(WorkerCommand::Revoke(args)) => worker::revoke(&args, data, now_ms, out)?,
+        Command::Ledger(LedgerCommand::Report(args)) => ledger::report(&args, data, out)?,
+        Command::Ledger(LedgerCommand::Verify(args)) => return Ok(u8::from(!ledger::verify(&args, data, out)?)),
+        Command::Explain(args) => explain::run(&args, data, out)?,
     }
-    std::io::stdout().flush()?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The demo writes a configuration of its own.
-fn play(args: demo::DemoArgs) -> Result<ExitCode> {
-    log_to_stderr("warn")?;
-    let good = runtime()?.block_on(demo::run(args, &mut std::io::stdout()))?;
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(0)
 }
 
 /// What workers connect to: the public address, or the port on a host that the operator knows.

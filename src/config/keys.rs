@@ -14,9 +14,14 @@ pub(super) struct Key<T> {
     pub name: &'static str,
     pub sentence: &'static str,
     pub unit: &'static str,
-    pub set: Box<dyn Fn(&mut T, &str, &Node) -> Result<(), Wrong> + Send + Sync>,
-    pub show: Box<dyn Fn(&T) -> Option<String> + Send + Sync>,
+    pub set: Set<T>,
+    pub show: Show<T>,
 }
+
+/// Puts a node into its field, or says what is wrong with it; the name is the full one.
+type Set<T> = Box<dyn Fn(&mut T, &str, &Node) -> Result<(), Wrong> + Send + Sync>;
+/// The field as it would be written; None: not set.
+type Show<T> = Box<dyn Fn(&T) -> Option<String> + Send + Sync>;
 
 /// A section of the file and what it is for.
 pub(super) struct Section {

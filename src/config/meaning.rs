@@ -79,16 +79,13 @@ fn required(reader: &mut Reader) {
     if reader.written.pool_name.is_empty() && !reader.places.contains_key("pool.name") {
         missing(reader, "pool.name", "write `name:` below `pool:`, such as `name: Fjord Pool`");
     }
-    if reader.written.orchestrators.is_empty() && !reader.is_faulty("orchestrators") {
-        let told = reader.faults.iter().any(|f| f.cause.starts_with("`orchestrators`"));
-        if !told {
-            missing(reader, "orchestrators", "write `orchestrators:` and below it `- url:` and `secret:`");
-        }
+    if reader.written.orchestrators.is_empty() && !reader.misshapen {
+        missing(reader, "orchestrators", "write `orchestrators:` and below it `- url:` and `secret:`");
     }
     for index in 0..reader.written.orchestrators.len() {
         for leaf in ["url", "secret"] {
             let name = format!("orchestrators[{index}].{leaf}");
-            if !reader.places.contains_key(&name) && !reader.is_faulty(&format!("orchestrators[{index}]")) {
+            if !reader.places.contains_key(&name) {
                 let example = if leaf == "url" { "url: 127.0.0.1:8935" } else { "secret: file:/etc/livepeer/secret" };
                 missing(reader, &name, &format!("write it, such as `{example}`"));
             }

@@ -56,28 +56,30 @@ pub fn load(path: &Path, env: impl IntoIterator<Item = (String, String)>) -> Res
     let mut reader = Reader::new();
     let name = path.display().to_string();
     match read_file(path) {
-        Ok(text) => {
-            if reader.file(&name, &text) {
-                env::overlay(&mut reader, &env);
-            }
-        }
+        Ok(text) => reader.file(&name, &text),
         Err(why) => {
             reader.source(&name, "", None);
             let remedy = "`openpool-proxy init` writes one; `--config FILE` or OPENPOOL_CONFIG names another";
-            reader
-                .faults
-                .add(None, fault::Wrong::new("E101", format!("the configuration cannot be read: {why}"), remedy));
+            reader.refused(None, fault::Wrong::new("E101", format!("the configuration cannot be read: {why}"), remedy));
         }
     }
+    if !reader.unreadable {
+        env::overlay(&mut reader, &env);
+    }
     finish(reader, path, &|name, reference| secret::read(name, reference, &env))
+}
+
+/// A text without its environment; secrets are taken for good. For what is yet to be written.
+pub fn of_text(name: &str, text: &str) -> Result<Loaded, Box<Faults>> {
+    let mut reader = Reader::new();
+    reader.file(name, text);
+    finish(reader, Path::new(name), &|_, _| Ok("secret".to_owned()))
 }
 
 /// For a text of unknown origin: all of reading and drawing, without touching file or environment.
 /// Returns what would be printed.
 pub fn check_text(text: &str) -> String {
-    let mut reader = Reader::new();
-    reader.file("text", text);
-    match finish(reader, Path::new("text"), &|_, _| Ok("secret".to_owned())) {
+    match of_text("text", text) {
         Ok(loaded) => format!("{} keys\n", loaded.rows.len()),
         Err(faults) => faults.render(false),
     }
@@ -112,12 +114,7 @@ fn read_file(path: &Path) -> Result<String, String> {
 }
 
 fn finish(mut reader: Reader, path: &Path, read: meaning::ReadSecret) -> Result<Loaded, Box<Faults>> {
-    // Of a file that could not be parsed nothing is known: what it lacks is not told.
-    let settings = if reader.faults.iter().any(|f| f.code < "E104" || f.code == "E105") {
-        None
-    } else {
-        meaning::settle(&mut reader, read)
-    };
+    let settings = if reader.unreadable { None } else { meaning::settle(&mut reader, read) };
     match settings {
         Some(settings) => Ok(Loaded { path: path.to_owned(), settings, rows: rows(&reader) }),
         None => {

@@ -18,6 +18,10 @@ pub(super) struct Reader {
     pub faults: Faults,
     /// Where each key that is set stands, by its full name.
     pub places: BTreeMap<String, Place>,
+    /// The list of orchestrators is misshapen, and that was told.
+    pub misshapen: bool,
+    /// Nothing is known of a file that could not be taken apart; what it lacks is not told.
+    pub unreadable: bool,
     /// Places of values that could not be read.
     faulty: BTreeSet<Place>,
     pub origins: BTreeMap<String, Origin>,
@@ -33,6 +37,8 @@ impl Reader {
             written: Written::default(),
             faults: Faults::default(),
             places: BTreeMap::new(),
+            misshapen: false,
+            unreadable: false,
             faulty: BTreeSet::new(),
             origins: BTreeMap::new(),
             sections: sections(),
@@ -40,25 +46,29 @@ impl Reader {
         }
     }
 
-    /// Takes in a whole file. False when it is no YAML, so that its keys are unknown.
-    pub(super) fn file(&mut self, name: &str, text: &str) -> bool {
+    /// Takes in a whole file.
+    pub(super) fn file(&mut self, name: &str, text: &str) {
         if text.len() > LARGEST_TEXT {
             self.source(name, "", None);
             let cause = format!("the file has {} bytes, the most is {LARGEST_TEXT}", text.len());
-            self.faults.add(None, Wrong::new("E105", cause, "give the path of a configuration"));
-            return false;
+            return self.refused(None, Wrong::new("E105", cause, "give the path of a configuration"));
         }
         let tree = match tree::parse(text) {
             Ok(tree) => tree,
             Err(why) => {
                 let source = self.source(name, text, None);
-                self.not_yaml(source, text, &why);
-                return false;
+                self.unreadable = true;
+                return self.not_yaml(source, text, &why);
             }
         };
         let source = self.source(name, text, Some(&tree));
         self.top(source, &tree);
-        true
+    }
+
+    /// A fault of the file as a whole.
+    pub(super) fn refused(&mut self, place: Option<Place>, wrong: Wrong) {
+        self.unreadable = true;
+        self.faults.add(place, wrong);
     }
 
     pub(super) fn source(&mut self, name: &str, text: &str, tree: Option<&Node>) -> usize {
@@ -103,7 +113,8 @@ impl Reader {
             let cause =
                 if tree.kind == Kind::Null { "the file is empty" } else { "the file is not a mapping of sections" };
             let remedy = "begin with `pool:`; `openpool-proxy init` writes a working file";
-            return self.wrong(source, &(tree.span.start..tree.span.start), Wrong::new("E106", cause, remedy));
+            let place = Place::new(source, &(tree.span.start..tree.span.start));
+            return self.refused(Some(place), Wrong::new("E106", cause, remedy));
         };
         for entry in self.once(source, "", entries) {
             match entry.key.as_str() {
@@ -144,6 +155,7 @@ impl Reader {
     }
 
     fn section(&mut self, source: usize, section: &Entry) {
+        self.places.insert(section.key.clone(), Place::new(source, &section.key_span));
         let entries = match &section.value.kind {
             Kind::Map(entries) => entries,
             Kind::Null => return,
@@ -199,6 +211,7 @@ impl Reader {
             Kind::List(items) => items,
             Kind::Null => return,
             _ => {
+                self.misshapen = true;
                 let wrong = Wrong::new("E202", "`orchestrators` is a list, one item an orchestrator", remedy);
                 return self.wrong(source, &node.span, wrong);
             }
@@ -207,13 +220,15 @@ impl Reader {
             let cause = format!("{} orchestrators, the most is {MOST_ORCHESTRATORS}", items.len());
             self.wrong(source, key_span, Wrong::new("E310", cause, "run a second pool for the others"));
         }
-        for (index, item) in items.iter().take(MOST_ORCHESTRATORS).enumerate() {
-            self.written.orchestrators.push(WrittenOrchestrator::default());
-            self.places.insert(format!("orchestrators[{index}]"), Place::new(source, &first_of(item)));
+        for item in items.iter().take(MOST_ORCHESTRATORS) {
             let Kind::Map(entries) = &item.kind else {
+                self.misshapen = true;
                 self.wrong(source, &item.span, Wrong::new("E202", "an orchestrator is a mapping", remedy));
                 continue;
             };
+            let index = self.written.orchestrators.len();
+            self.written.orchestrators.push(WrittenOrchestrator::default());
+            self.places.insert(format!("orchestrators[{index}]"), Place::new(source, &first_of(item)));
             for entry in self.once(source, "orchestrators", entries) {
                 self.orchestrator_key(source, index, entry);
             }

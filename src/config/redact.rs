@@ -1,4 +1,5 @@
 //! What is drawn of a text when something is wrong with it: the same length, no secrets.
+use std::fmt;
 use std::ops::Range;
 
 use super::tree::{Kind, Node};
@@ -30,11 +31,17 @@ pub(super) fn is_reference(text: &str) -> bool {
 }
 
 /// A text that may be shown, and the words that must not be.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Redacted {
     pub text: String,
     /// Secrets that were found, to be wiped from messages, too.
     pub hidden: Vec<String>,
+}
+
+impl fmt::Debug for Redacted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Redacted({:?})", self.text)
+    }
 }
 
 /// Masks by the tree where there is one, and by the look of each line in any case.

@@ -54,6 +54,8 @@ pub(super) fn parse(text: &str) -> Result<Node, NotYaml> {
             max_anchors: 64,
             max_aliases: 64,
             flow_nesting_limit: 24,
+            // The full example is mostly comments.
+            max_buffered_comment_events: 10_000,
         },
     };
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {

@@ -208,6 +208,7 @@ impl Watchman<'_> {
     /// Runs the connection to its end. Dropping it then closes the socket without a word to
     /// streams that are still open: for a stock worker that is a lost connection, never a cancel.
     pub(super) async fn drive<C: Graceful>(&self, mut connection: Pin<&mut C>) {
+        let (stop, cut) = (self.tasks.token(), self.tasks.cut());
         let mut leaving = false;
         let mut end: Option<Instant> = None;
         let mut wake = self.accepted + self.limits.authenticate_within;
@@ -219,8 +220,8 @@ impl Watchman<'_> {
                     }
                     return;
                 }
-                () = self.tasks.cut().cancelled() => return,
-                () = self.tasks.shutdown().cancelled(), if !leaving => {
+                () = cut.cancelled() => return,
+                () = stop.cancelled(), if !leaving => {
                     leaving = true;
                     connection.as_mut().leave();
                 }

@@ -1,4 +1,5 @@
 //! Sockets and TLS; has never heard of a job.
+pub mod client;
 pub mod conn;
 mod door;
 pub mod limits;

@@ -47,10 +47,11 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let door = Door::new(edge.limits.clone(), edge.stats.clone());
+    let stop = edge.tasks.token();
     let acceptor = TlsAcceptor::from(edge.tls.config.clone());
     loop {
         let accepted = tokio::select! {
-            () = edge.tasks.shutdown().cancelled() => return,
+            () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
@@ -106,9 +107,10 @@ impl Connection {
                 }
             }
         };
+        let stop = self.edge.tasks.token();
         let opened = tokio::select! {
             opened = opening => opened,
-            () = self.edge.tasks.shutdown().cancelled() => None,
+            () = stop.cancelled() => None,
         };
         let Some((stream, info)) = opened else { return };
         let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");

@@ -26,47 +26,59 @@ impl Tasks {
         Tasks::default()
     }
 
-    /// Runs a task. One that panics is logged under its name and takes nothing else with it.
-    pub fn spawn<F>(&self, name: &'static str, future: F) -> JoinHandle<()>
+    /// A set inside this one: stopped and cut with it, and also by itself.
+    pub fn child(&self) -> Tasks {
+        let (stopping, cut) = (self.stopping.child_token(), self.cut.child_token());
+        Tasks { tracker: TaskTracker::new(), stopping, cut }
+    }
+
+    /// Runs `task` until it ends by itself; long ones watch [`Tasks::token`]. One that panics is
+    /// logged under its name and takes nothing else with it.
+    pub fn spawn<F>(&self, name: &'static str, task: F) -> JoinHandle<F::Output>
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
     {
         self.run(async move {
-            if AssertUnwindSafe(future).catch_unwind().await.is_err() {
-                tracing::error!(task = name, "a task panicked; this is a bug of ours");
+            match AssertUnwindSafe(task).catch_unwind().await {
+                Ok(output) => output,
+                Err(panic) => {
+                    tracing::error!(task = name, "a task panicked; this is a bug of ours");
+                    std::panic::resume_unwind(panic)
+                }
             }
         })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one home of spawning")]
-    fn run<F>(&self, future: F) -> JoinHandle<()>
+    fn run<F>(&self, task: F) -> JoinHandle<F::Output>
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
     {
-        tokio::spawn(self.tracker.track_future(future))
+        tokio::spawn(self.tracker.track_future(task))
     }
 
-    /// Cancelled when the process is to end: finish what is running, take nothing new.
-    pub fn shutdown(&self) -> &CancellationToken {
-        &self.stopping
-    }
-
-    /// Cancelled when the time for finishing is over: leave everything.
-    pub fn cut(&self) -> &CancellationToken {
-        &self.cut
-    }
-
-    /// The same, to be kept.
+    /// Cancelled when the set shall stop: finish what is running, take nothing new.
     pub fn token(&self) -> CancellationToken {
         self.stopping.clone()
     }
 
-    /// Tasks that run now.
-    pub fn running(&self) -> usize {
+    /// Cancelled when the time for finishing is over: leave everything.
+    pub fn cut(&self) -> CancellationToken {
+        self.cut.clone()
+    }
+
+    pub fn len(&self) -> usize {
         self.tracker.len()
     }
 
-    /// Tells all to end, waits `within`, then cuts off the rest. True when none had to be cut.
+    pub fn is_empty(&self) -> bool {
+        self.tracker.is_empty()
+    }
+
+    /// Tells every task to stop and waits for them, at most `within`; then cuts off the rest.
+    /// Whether all ended by themselves.
     pub async fn close(&self, within: Duration) -> bool {
         self.stopping.cancel();
         self.tracker.close();
@@ -75,7 +87,7 @@ impl Tasks {
         }
         self.cut.cancel();
         if tokio::time::timeout(LAST_WORDS, self.tracker.wait()).await.is_err() {
-            tracing::warn!(running = self.running(), "tasks still run after the cut");
+            tracing::warn!(running = self.len(), "tasks still run after the cut");
         }
         false
     }
@@ -87,8 +99,6 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, future: F) {
-        drop(self.run(async move {
-            future.await;
-        }));
+        drop(self.run(future));
     }
 }

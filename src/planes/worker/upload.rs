@@ -98,11 +98,13 @@ impl From<ShelfFull> for Broken {
 
 impl Pace {
     pub(super) fn new(plane: &Plane, claim: &Claim) -> Pace {
+        let (now, until) = (Instant::now(), plane.pool.clock().instant(claim.answer_by()));
         Pace {
-            began: Instant::now(),
+            began: now,
             gap: plane.edge.body_gap,
             rate: plane.edge.body_rate.max(1),
-            until: plane.pool.clock().instant(claim.answer_by()),
+            // Past its time only a repetition can be claimed, which costs no job anything.
+            until: if until <= now { now + GRACE } else { until },
         }
     }
 
