@@ -56,7 +56,8 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The command; returns the exit code. The configuration is one of its own.
 pub fn main(args: DemoArgs, out: &mut dyn Write) -> Result<u8> {
-    super::log_to_stderr("warn")?;
+    // A line of the log in the middle of the table would stay there.
+    super::log_to_stderr(if std::io::stdout().is_terminal() { "error" } else { "warn" })?;
     let good = super::runtime()?.block_on(run(args, out))?;
     Ok(u8::from(!good))
 }
@@ -69,15 +70,10 @@ pub async fn run(args: DemoArgs, out: &mut dyn Write) -> Result<bool> {
     play(&args, &mut scene, &mut screen, out).await?;
     let (tally, folder) = scene.close(DRAIN).await?;
     if args.json {
-        writeln!(out, "{:#}", serde_json::to_value(&tally)?).context("printing")?;
+        // Not by way of a `Value`, which would sort the keys.
+        writeln!(out, "{}", serde_json::to_string_pretty(&tally)?).context("printing")?;
     } else {
         screen.closing(&tally, out)?;
-        ledger::report(
-            &ledger::ReportArgs { by: ledger::By::Worker, from: None, to: None, output: Output::Table },
-            &folder.data(),
-            out,
-        )?;
-        writeln!(out).context("printing")?;
         ledger::verify(&ledger::VerifyArgs { output: Output::Table }, &folder.data(), out)?;
         if let Some(kept) = &args.keep {
             writeln!(out, "\nkept: openpool-proxy --config {} ledger report", kept.join(cast::CONFIG).display())
