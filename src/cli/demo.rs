@@ -54,14 +54,6 @@ const LAST: Duration = Duration::from_secs(2);
 const DRAIN: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_secs(1);
 
-/// The command; returns the exit code. The configuration is one of its own.
-pub fn main(args: DemoArgs, out: &mut dyn Write) -> Result<u8> {
-    // A line of the log in the middle of the table would stay there.
-    super::log_to_stderr(if std::io::stdout().is_terminal() { "error" } else { "warn" })?;
-    let good = super::runtime()?.block_on(run(args, out))?;
-    Ok(u8::from(!good))
-}
-
 /// Plays the demo; whether the books balance and nothing that was sent is left unanswered.
 pub async fn run(args: DemoArgs, out: &mut dyn Write) -> Result<bool> {
     let mut scene = Scene::open(&args).await?;

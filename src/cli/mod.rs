@@ -25,6 +25,9 @@ use crate::config::{self as configuration};
 use crate::pool::clock::Clock;
 use crate::transport::tls;
 
+/// The demo is quiet: its bad workers are meant to be bad.
+const DEMO_LOG: &str = "error";
+
 /// A pool router between stock Livepeer orchestrators and stock workers.
 #[derive(Debug, Parser)]
 #[command(name = "openpool-proxy", version, about, propagate_version = true)]
@@ -38,6 +41,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See it run: simulated orchestrators and workers on loopback, over the real wire
+    Demo(demo::DemoArgs),
     /// Write a working configuration from three answers, or from flags
     Init(init::InitArgs),
     /// Check the file, what it means, and the world around it; all faults at once
@@ -47,8 +52,6 @@ enum Command {
     Config(ConfigCommand),
     /// Serve: connect to the orchestrators and let workers in
     Serve,
-    /// Watch a pool at work: simulated orchestrators and workers, nothing leaves this machine
-    Demo(demo::DemoArgs),
     /// How the running pool is
     Status(status::StatusArgs),
     /// Workers of the pool
@@ -101,6 +104,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     let file = arguments.config.as_deref();
     let mut out = std::io::stdout();
     let code = match arguments.command {
+        Command::Demo(args) => {
+            log_to_stderr(DEMO_LOG)?;
+            u8::from(!runtime()?.block_on(demo::run(args, &mut out))?)
+        }
         // These do not need a faultless file, or make one.
         Command::Init(args) => {
             let mut terminal = std::io::stdin().is_terminal().then(|| std::io::stdin().lock());
@@ -110,7 +117,6 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Config(ConfigCommand::Show(args)) => {
             config::show(&args, file, &environment, &mut out, &mut std::io::stderr())?
         }
-        Command::Demo(args) => demo::main(args, &mut out)?,
         command => match configuration::load(&configuration::find(file, &environment), environment) {
             Ok(loaded) => with_settings(command, loaded.settings, &mut out)?,
             Err(faults) => {
@@ -128,7 +134,7 @@ fn with_settings(command: Command, settings: Settings, out: &mut dyn Write) -> R
     let now_ms = Clock::start().unix_ms();
     let data = &settings.data;
     match command {
-        Command::Init(_) | Command::Check(_) | Command::Config(_) | Command::Demo(_) => {}
+        Command::Demo(_) | Command::Init(_) | Command::Check(_) | Command::Config(_) => {}
         Command::Serve => {
             log_to_stderr(&settings.log)?;
             runtime()?.block_on(serve::run(settings))?;

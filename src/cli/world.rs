@@ -151,27 +151,21 @@ fn client_hello() -> Vec<u8> {
 /// Writes and keeps 4 KiB where the ledger will be.
 fn data_folder(data: &Path) -> Finding {
     // A folder that is not there yet is made at the start, in the nearest one that is.
-    let there = data.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("."));
+    let there = data.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));
     let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
     let made = if data.is_dir() { "" } else { " (made at the first start)" };
+    let shown = data.display();
     let clock = Clock::start();
-    match write_and_sync(there) {
-        Ok(()) => {
-            let took = clock.now().since(Default::default());
-            let text = format!("{}{made} writable, fsync {:.1} ms", data.display(), took.as_secs_f64() * 1e3);
-            if took > SLOW_SYNC {
-                return Finding::Warning(text, "W607", "put `pool.data` on a local disk, not on a network".into());
-            }
-            Finding::Good(text)
-        }
-        Err(error) => {
-            let remedy = format!(
-                "`sudo install -d -o USER {}` for the user that runs this, or change `pool.data`",
-                data.display()
-            );
-            Finding::Error(format!("{} cannot be written: {error}", data.display()), "E602", remedy)
-        }
+    if let Err(error) = write_and_sync(there) {
+        let remedy = format!("`sudo install -d -o USER {shown}` for the user that runs this, or change `pool.data`");
+        return Finding::Error(format!("{shown} cannot be written: {error}"), "E602", remedy);
     }
+    let took = clock.now().since(Default::default());
+    let text = format!("{shown}{made} writable, fsync {:.1} ms", took.as_secs_f64() * 1e3);
+    if took > SLOW_SYNC {
+        return Finding::Warning(text, "W607", "put `pool.data` on a local disk, not on a network".into());
+    }
+    Finding::Good(text)
 }
 
 fn write_and_sync(folder: &Path) -> io::Result<()> {

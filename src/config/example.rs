@@ -5,8 +5,8 @@ use super::keys::{Key, orchestrator, sections};
 /// `config/openpool.yaml`: every key with its default, unit and a sentence.
 pub fn example() -> String {
     let mut text = String::from(
-        "# Every key with its default. A line that begins with `#` shows a default or an example;\n\
-         # remove the `#` to change it. Any key may be set by the environment instead:\n\
+        "# Every key with its default: `# ` begins a sentence, `#` alone a key that shows its default or\n\
+         # an example; remove that `#` to change it. Any key may be set by the environment instead:\n\
          # OPENPOOL_SECTION__KEY, such as OPENPOOL_RETRY__ATTEMPTS=2. Secrets are references:\n\
          # `file:/path` (mode 600) or `env:NAME`. `openpool-proxy config show` tells what is in force.\n",
     );
@@ -20,7 +20,7 @@ pub fn example() -> String {
         for key in &section.keys {
             let value = (key.show)(&written);
             let live = key.name == "pool.name";
-            text.push_str(&lines(key, value, indent, if live { "" } else { "# " }, indent));
+            text.push_str(&lines(key, value, indent, if live { "" } else { "#" }, indent));
         }
         if section.name == "pool" {
             text.push_str(&orchestrators());
@@ -35,7 +35,7 @@ fn orchestrators() -> String {
     for (index, key) in orchestrator().iter().enumerate() {
         let (lead, mark) = match key.name {
             "url" | "secret" => (if index == 0 { "  - " } else { "    " }, ""),
-            _ => ("    ", "# "),
+            _ => ("    ", "#"),
         };
         text.push_str(&lines(key, (key.show)(&item), lead, mark, "    "));
     }

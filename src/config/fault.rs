@@ -5,6 +5,7 @@ use std::ops::Range;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use super::redact::Redacted;
+use super::tree::floor;
 
 /// Every code that a fault may have, and what it stands for. Codes are never given a new meaning.
 pub const CODES: &[(&str, &str)] = &[
@@ -120,7 +121,7 @@ impl Source {
     /// Line and column, from 1; the column counts characters.
     pub(super) fn line_column(&self, at: usize) -> (usize, usize) {
         let (start, line) = self.line(at);
-        let before = self.shown.text.get(start..super::tree::floor(&self.shown.text, at)).unwrap_or_default();
+        let before = self.shown.text.get(start..floor(&self.shown.text, at)).unwrap_or_default();
         (line, before.chars().count() + 1)
     }
 
@@ -209,8 +210,10 @@ impl Faults {
             let origin = Origin::path(source.name.as_str()).line(line).char_column(column);
             return title.element(origin).element(Level::HELP.message(fault.remedy.as_str()));
         }
-        let from = (place.start - start).min(line.len());
-        let to = place.end.saturating_sub(start).clamp(from, line.len());
+        // The renderer wants whole characters.
+        let from = floor(line, place.start - start);
+        let end = place.end.saturating_sub(start).clamp(from, line.len());
+        let to = (end..=line.len()).find(|at| line.is_char_boundary(*at)).unwrap_or(from);
         let mark = AnnotationKind::Primary.span(from..to).label(fault.remedy.as_str());
         title.element(Snippet::source(line).line_start(number).path(source.name.as_str()).annotation(mark))
     }

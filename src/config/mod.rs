@@ -13,6 +13,8 @@ mod secret;
 pub mod settings;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod text_tests;
 mod tree;
 mod units;
 mod words;

@@ -99,16 +99,10 @@ fn the_full_example_is_what_the_table_says_and_changes_nothing() {
     }
 }
 
-/// `  # key: value` as a live line; prose stays as it is.
+/// `  #key: value` as a live line; prose stays as it is.
 fn uncommented(line: &str) -> String {
-    let body = line.trim_start();
-    let key = body.strip_prefix("# ").and_then(|rest| rest.split_once(':')).map(|(key, _)| key);
-    match key {
-        Some(key) if key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') => {
-            line.replacen("# ", "", 1)
-        }
-        _ => line.to_owned(),
-    }
+    let key = line.trim_start().starts_with('#') && !line.trim_start().starts_with("# ");
+    if key { line.replacen('#', "", 1) } else { line.to_owned() }
 }
 
 #[test]

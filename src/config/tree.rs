@@ -43,6 +43,7 @@ pub(super) struct NotYaml {
 pub(super) fn parse(text: &str) -> Result<Node, NotYaml> {
     let options = serde_saphyr::options! {
         with_snippet: false,
+        emit_comments: false,
         strict_booleans: true,
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
@@ -54,8 +55,6 @@ pub(super) fn parse(text: &str) -> Result<Node, NotYaml> {
             max_anchors: 64,
             max_aliases: 64,
             flow_nesting_limit: 24,
-            // The full example is mostly comments.
-            max_buffered_comment_events: 10_000,
         },
     };
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
