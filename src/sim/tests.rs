@@ -194,3 +194,20 @@ async fn synthetic_segments_pass_by_bytes_and_by_count() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_runs_one_by_one_and_its_buffer_is_short() {
+    let orchestrator = orchestrator(|plan| {
+        (plan.traffic, plan.segment) = (Traffic::Streams(1), Duration::from_millis(40));
+    })
+    .await;
+    let began = tokio::time::Instant::now();
+    let _worker = worker(&orchestrator, WorkerPlan { ratio: 5.0, ..quick("slow") }).await;
+    until("drops", || orchestrator.counters().dropped_by_buffer > 3).await;
+    orchestrator.quiesce().await;
+    let seen = orchestrator.counters();
+    assert_eq!((seen.unanswered, seen.delivered), (0, seen.segments_sent));
+    // Five times 40 ms each, less what chance takes off: never two at once.
+    let least = Duration::from_millis(180) * u32::try_from(seen.delivered).unwrap();
+    assert!(began.elapsed() >= least, "{} in {:?}", seen.delivered, began.elapsed());
+}
