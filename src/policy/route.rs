@@ -2,11 +2,18 @@
 use rand::rngs::SmallRng;
 
 use super::rules::RouteRules;
-use crate::domain::capability::Need;
+use crate::domain::capability::{Need, Unfit};
 use crate::domain::ids::{ConnId, WorkerName};
 use crate::domain::job::Class;
-use crate::domain::seat::{Seat, Session};
+use crate::domain::seat::{Seat, SeatState, Session};
 use crate::domain::time::Moment;
+
+mod scan;
+use scan::Scene;
+
+#[cfg(test)]
+#[path = "route_tests.rs"]
+mod tests;
 
 /// A job as the selector sees it.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +41,8 @@ pub struct Prediction {
     pub failure_rate: f64,
     /// Expected time to the first success.
     pub effective: f64,
-    /// effective / soft target + fairness x load: the least wins.
+    /// effective / soft target + fairness x load: the least wins. A session's first segment pays
+    /// `init` wherever it goes, so `init` counts here for a retry only.
     pub cost: f64,
 }
 
@@ -125,39 +133,149 @@ pub fn pick(
     now: Moment,
     rng: &mut SmallRng,
 ) -> Result<Pick, NoSeat> {
-    let _ = (seats, ask, rules, priors, moves, now, rng);
-    Err(NoSeat::default())
+    let scene = Scene { seats, ask, rules, priors, now };
+    if let Some(home) = scene.home() {
+        let here = predict(&seats[home], ask, rules, priors, now);
+        let better = if moves.ready(rules, now) { scene.better_than(home, &here, rng) } else { None };
+        return Ok(match better {
+            Some(found) => {
+                moves.take(rules, now);
+                found
+            }
+            None => scene.chosen(home, Reason::Sticky, here, 1),
+        });
+    }
+    scene.place(rng)
 }
 
 /// Every seat with its filter and prediction, for `explain`. Allocates.
 pub fn survey(seats: &[Seat], ask: &Ask<'_>, rules: &RouteRules, priors: &Priors, now: Moment) -> Vec<Considered> {
-    let _ = (seats, ask, rules, priors, now);
-    Vec::new()
+    let line = |seat: &Seat| {
+        let filter = filter(seat, ask, now);
+        let prediction = (filter == Filter::Passed).then(|| predict(seat, ask, rules, priors, now));
+        Considered { worker: seat.worker.clone(), conn: seat.conn, filter, prediction }
+    };
+    seats.iter().map(line).collect()
 }
 
 /// Predicts one seat, eligible or not.
 pub fn predict(seat: &Seat, ask: &Ask<'_>, rules: &RouteRules, priors: &Priors, now: Moment) -> Prediction {
-    let _ = (seat, ask, rules, priors, now);
-    Prediction::default()
+    let prior = priors.of(ask.class, rules);
+    let own = u32::from(ask.session.pin == Some(seat.conn));
+    let concurrency = expected_concurrency(seat, ask);
+    let scored = seat.scores.ratio(ask.class, concurrency, prior, now, &rules.score);
+    let ratio = scored.max(oldest_age(seat, ask.class, now));
+    let init = if ask.session.is_warm(seat.conn, now) { 0.0 } else { seat.scores.init(ask.class) };
+    let steady = ask.units * ratio;
+    let time = steady + init;
+    let failure_rate = seat.scores.failure_rate(ask.class, now, &rules.score);
+    let odds = failure_rate / (1.0 - failure_rate).max(0.01);
+    let after_failure = |time: f64| time + odds * (time.min(2.0) + ask.units * prior);
+    let assigned = (seat.occupied() as f64 - f64::from(own)).max(0.0);
+    let load = (assigned + 1.0) / f64::from(seat.capacity().max(1));
+    let compared = if ask.tried.is_empty() { steady } else { time };
+    let cost = after_failure(compared) / ask.soft_target.max(0.001) + rules.fairness * load;
+    Prediction { ratio, concurrency, init, time, failure_rate, effective: after_failure(time), cost }
 }
 
-/// Whether a seat may have the job.
+/// Whether a seat may have the job: the first tier, which keeps to the ramp and to one trial at
+/// a time. A session that is at home on the seat never finds it full.
 pub fn filter(seat: &Seat, ask: &Ask<'_>, now: Moment) -> Filter {
-    let _ = (seat, ask, now);
-    Filter::Passed
+    let fit = fitness(seat, ask, now);
+    if fit != Filter::Passed || ask.session.pin == Some(seat.conn) {
+        return fit;
+    }
+    if says_full(seat, now) || seat.occupied() >= seat.offered() as usize {
+        return Filter::Full;
+    }
+    if seat.on_trial() {
+        return if seat.running.is_empty() && seat.pinned.is_empty() { Filter::Passed } else { Filter::Trial };
+    }
+    if seat.occupied() >= seat.capacity() as usize { Filter::Full } else { Filter::Passed }
+}
+
+/// What no load changes: whether the seat is there, able, and not tried before.
+fn fitness(seat: &Seat, ask: &Ask<'_>, now: Moment) -> Filter {
+    if ask.tried.contains(&seat.conn) {
+        return Filter::Tried;
+    }
+    if seat.state == SeatState::Draining {
+        return Filter::Draining;
+    }
+    match seat.caps.fits(ask.need) {
+        Err(Unfit::Capability) => Filter::Capability,
+        Err(Unfit::Version) => Filter::Version,
+        Ok(()) if seat.resting(now) => Filter::Resting,
+        Ok(()) => Filter::Passed,
+    }
+}
+
+/// The second tier, for when the first has nobody: up to all that the seat offers.
+fn beyond_ramp(seat: &Seat, ask: &Ask<'_>, now: Moment) -> bool {
+    fitness(seat, ask, now) == Filter::Passed && !says_full(seat, now) && seat.occupied() < seat.offered() as usize
+}
+
+fn says_full(seat: &Seat, now: Moment) -> bool {
+    seat.full_until.is_some_and(|(until, held)| until > now && seat.running.len() >= held as usize)
+}
+
+/// One for the job itself, the expected share of every other session, and one for each attempt
+/// that belongs to no session here, or that we gave up: a hung worker looks busy.
+fn expected_concurrency(seat: &Seat, ask: &Ask<'_>) -> f64 {
+    let mut shares: f64 = seat.pinned.iter().map(|(_, share)| share.clamp(0.0, 1.0)).sum();
+    if ask.session.pin == Some(seat.conn) {
+        shares = (shares - ask.session.rtr.map_or(1.0, |r| r.clamp(0.0, 1.0))).max(0.0);
+    }
+    1.0 + shares + (seat.occupied() - seat.pinned.len()) as f64
+}
+
+/// A job that already runs longer than predicted is evidence now, not when it returns.
+fn oldest_age(seat: &Seat, class: Class, now: Moment) -> f64 {
+    let same = seat.running.iter().filter(|r| r.class == class && r.units > 0.0);
+    same.map(|r| now.secs_since(r.since) / r.units).fold(0.0, f64::max)
+}
+
+// === impl MoveBucket ===
+
+impl MoveBucket {
+    fn level(&self, rules: &RouteRules, now: Moment) -> f64 {
+        (self.tokens + now.secs_since(self.at) * rules.move_rate).min(rules.move_burst)
+    }
+
+    fn ready(&self, rules: &RouteRules, now: Moment) -> bool {
+        self.level(rules, now) >= 1.0
+    }
+
+    fn take(&mut self, rules: &RouteRules, now: Moment) {
+        self.tokens = self.level(rules, now) - 1.0;
+        self.at = self.at.max(now);
+    }
 }
 
 // === impl Priors ===
 
 impl Priors {
-    /// 1.25 x the median over seats of the class's slow score at concurrency 1.
-    pub fn refresh(&mut self, seats: &[Seat], rules: &RouteRules, now: Moment) {
-        let _ = (seats, rules, now);
-        self.by_class.clear();
+    /// 1.25 x the median over seats of the class's slow score at concurrency 1. A class that
+    /// nobody has data for any more keeps its prior.
+    pub fn refresh(&mut self, seats: &[Seat], rules: &RouteRules, _now: Moment) {
+        let mut measured: Vec<(Class, f64)> = Vec::new();
+        for seat in seats {
+            let of = |class| seat.scores.measured(class).map(|ratio| (class, ratio));
+            measured.extend(seat.scores.classes().filter_map(of));
+        }
+        measured.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        for group in measured.chunk_by(|a, b| a.0 == b.0) {
+            let (class, median) = group[(group.len() - 1) / 2];
+            let prior = rules.score.prior_factor * median;
+            match self.by_class.iter_mut().find(|(known, _)| *known == class) {
+                Some(row) => row.1 = prior,
+                None => self.by_class.push((class, prior)),
+            }
+        }
     }
 
     pub fn of(&self, class: Class, rules: &RouteRules) -> f64 {
-        let _ = class;
-        rules.score.default_ratio
+        let found = self.by_class.iter().find(|(known, _)| *known == class);
+        found.map_or(rules.score.default_ratio, |(_, prior)| *prior)
     }
 }
