@@ -188,8 +188,8 @@ pub fn filter(seat: &Seat, ask: &Ask<'_>, now: Moment) -> Filter {
     if says_full(seat, now) || seat.occupied() >= seat.offered() as usize {
         return Filter::Full;
     }
-    if seat.on_trial() {
-        return if seat.running.is_empty() && seat.pinned.is_empty() { Filter::Passed } else { Filter::Trial };
+    if seat.on_trial() && !seat.running.is_empty() {
+        return Filter::Trial;
     }
     if seat.occupied() >= seat.capacity() as usize { Filter::Full } else { Filter::Passed }
 }
