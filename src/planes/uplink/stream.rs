@@ -75,16 +75,20 @@ pub(super) async fn run(uplink: &Arc<Uplink>, registration: &Registration, seat:
     seat.have.send_replace(Some(registration.clone()));
     uplink.came_up.notify_one();
     telemetry::registered(uplink.name(), registration.capacity);
+    let lost_last = || {
+        if up.is_last() {
+            uplink.epochs.all_lost();
+        }
+    };
     let ended = tokio::select! {
         ended = &mut listening => ended,
         () = seat.stop.cancelled() => {
             let _ = timeout(LAST_NOTICES, closing(&half_close, &mut listening)).await;
+            lost_last();
             return End::Lost("ended by us".into());
         }
     };
-    if up.is_last() {
-        uplink.epochs.all_lost();
-    }
+    lost_last();
     Counts::count(&uplink.status.registrations_lost);
     telemetry::registration_lost(uplink.name());
     match ended {
