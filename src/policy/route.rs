@@ -136,6 +136,11 @@ pub fn pick(
     let scene = Scene { seats, ask, rules, priors, now };
     if let Some(home) = scene.home() {
         let here = predict(&seats[home], ask, rules, priors, now);
+        if overdue(&seats[home], ask, &here, now)
+            && let Some(found) = scene.unstuck(home, &here, rng)
+        {
+            return Ok(found);
+        }
         let better = if moves.ready(rules, now) { scene.better_than(home, &here, rng) } else { None };
         return Ok(match better {
             Some(found) => {
@@ -146,6 +151,12 @@ pub fn pick(
         });
     }
     scene.place(rng)
+}
+
+/// The least predicted time over seats that may have the job and did not, in seconds.
+pub fn best_time(seats: &[Seat], ask: &Ask<'_>, rules: &RouteRules, priors: &Priors, now: Moment) -> Option<f64> {
+    let able = seats.iter().filter(|seat| filter(seat, ask, now) == Filter::Passed || beyond_ramp(seat, ask, now));
+    able.map(|seat| predict(seat, ask, rules, priors, now).time).min_by(f64::total_cmp)
 }
 
 /// Every seat with its filter and prediction, for `explain`. Allocates.
@@ -227,6 +238,11 @@ fn expected_concurrency(seat: &Seat, ask: &Ask<'_>) -> f64 {
         shares = (shares - ask.session.rtr.map_or(1.0, |r| r.clamp(0.0, 1.0))).max(0.0);
     }
     1.0 + shares + (seat.occupied() - seat.pinned.len()) as f64
+}
+
+/// Whether a job in flight on the seat, not its record, makes the prediction what it is.
+fn overdue(seat: &Seat, ask: &Ask<'_>, here: &Prediction, now: Moment) -> bool {
+    oldest_age(seat, ask.class, now) >= here.ratio
 }
 
 /// A job that already runs longer than predicted is evidence now, not when it returns.

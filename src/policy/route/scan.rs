@@ -65,6 +65,19 @@ impl Scene<'_, '_> {
         gains.then(|| self.picked(index, Reason::Moved, there, &scan.feasible, scan.considered))
     }
 
+    /// A seat where a job is stuck: the session need not wait for a breach, if somebody else is
+    /// much better. In-flight age has raised the prediction past the soft target.
+    pub(super) fn unstuck(&self, home: usize, here: &Prediction, rng: &mut SmallRng) -> Option<Pick> {
+        if here.time <= self.ask.soft_target {
+            return None;
+        }
+        let scan = self
+            .scan(rng, |seat| seat.conn != self.seats[home].conn && filter(seat, self.ask, self.now) == Filter::Passed);
+        let (index, there, _) = scan.feasible.best?;
+        let gains = there.time < 0.5 * here.time;
+        gains.then(|| self.picked(index, Reason::Moved, there, &scan.feasible, scan.considered))
+    }
+
     /// A new session, a retry, or a session whose seat is gone.
     pub(super) fn place(&self, rng: &mut SmallRng) -> Result<Pick, NoSeat> {
         let first = self.scan(rng, |seat| filter(seat, self.ask, self.now) == Filter::Passed);
@@ -83,7 +96,8 @@ impl Scene<'_, '_> {
         let found = rest.as_ref().unwrap_or(any);
         let left = self.ask.answer_by.secs_since(self.now);
         match found.any.best {
-            Some((index, there, _)) if there.effective < left || all_rest => {
+            // By its time alone: a fleet that failed a moment ago is tried again, or nothing is learned.
+            Some((index, there, _)) if there.time < left || all_rest => {
                 Ok(self.picked(index, Reason::BestEffort, there, &found.any, found.considered))
             }
             Some(_) => {
