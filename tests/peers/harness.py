@@ -66,8 +66,16 @@ class OrchestratorThread:
     def close(self):
         if self.orchestrator.server is not None:
             self.call(self.orchestrator.stop())
+        self.call(self._cancel_all())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(5)
+
+    async def _cancel_all(self):
+        """Segments whose budget still runs."""
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.wait(rest, timeout=2) if rest else None
 
 
 class Proxy:
