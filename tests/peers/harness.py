@@ -156,9 +156,8 @@ admin: {{listen: "127.0.0.1:{self.admin}"}}
 
     def report(self, by="worker"):
         """Rows of `ledger report` by their key."""
-        answer = json.loads(self.run("ledger", "report", "--by", by, "-o", "json"))
-        rows = answer if isinstance(answer, list) else answer["rows"]
-        return {row.get("key") or row[by]: row for row in rows}
+        rows = json.loads(self.run("ledger", "report", "--by", by, "-o", "json"))
+        return {row[by]: row for row in rows}
 
     def verify(self):
         return json.loads(self.run("ledger", "verify", "-o", "json"))
