@@ -88,7 +88,9 @@ class Proxy:
         self.config = self.folder / "pool.yaml"
         self.port, self.admin = free_port(), free_port()
         self.process = None
-        self.env = os.environ | {"POOL_SECRET": POOL_SECRET}
+        # OPENPOOL_... of the tests, or of whoever runs them, would be read as configuration.
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("OPENPOOL_")}
+        self.env["POOL_SECRET"] = POOL_SECRET
         lines = []
         for n, orchestrator in enumerate(orchestrators):
             self.env[f"ORCH_SECRET_{n}"] = orchestrator.secret
