@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 
 from orchestrator import Orchestrator
+from peer_http import make_certificate
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -81,7 +82,7 @@ class OrchestratorThread:
 class Proxy:
     """`openpool-proxy serve` on a configuration of its own."""
 
-    def __init__(self, folder, orchestrators, join=("open", "shared"), settle="200 ms"):
+    def __init__(self, folder, orchestrators, join=("open", "shared"), settle="200 ms", self_signed=False):
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
         self.data.mkdir(parents=True, exist_ok=True)
@@ -91,6 +92,10 @@ class Proxy:
         # OPENPOOL_... of the tests, or of whoever runs them, would be read as configuration.
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("OPENPOOL_")}
         self.env["POOL_SECRET"] = POOL_SECRET
+        workers = [f'listen: "{self.address}", join: [{", ".join(join)}]']
+        if "shared" in join:
+            workers.append('shared_secret: "env:POOL_SECRET"')
+        workers.append(f'public_address: "{self.address}"' if self_signed else self._certificate())
         lines = []
         for n, orchestrator in enumerate(orchestrators):
             self.env[f"ORCH_SECRET_{n}"] = orchestrator.secret
@@ -99,10 +104,18 @@ class Proxy:
 pool: {{name: Test, commission: 25 %, price: {PRICE}, data: "{self.data}"}}
 orchestrators:
 {chr(10).join(lines)}
-workers: {{listen: "127.0.0.1:{self.port}", join: [{", ".join(join)}], shared_secret: "env:POOL_SECRET"}}
+workers: {{{", ".join(workers)}}}
 uplink: {{reregister_every: 1 s, settle: {settle}}}
 admin: {{listen: "127.0.0.1:{self.admin}"}}
 """)
+
+    def _certificate(self):
+        """One that is good for 127.0.0.1: then a grpcio worker's :authority is, as in stock, what it dialled."""
+        for name, pem in zip(("key", "certificate"), make_certificate("127.0.0.1")):
+            path = self.folder / f"{name}.pem"
+            path.touch(0o600)
+            path.write_bytes(pem)
+        return f'certificate: "{self.folder}/certificate.pem", key: "{self.folder}/key.pem"'
 
     @property
     def address(self):

@@ -1,4 +1,6 @@
 """The way of a segment through the pool, seen from both ends."""
+import ssl
+
 import harness
 from harness import POOL_SECRET, PRICE, address, until
 
@@ -162,6 +164,19 @@ def test_workers_may_come_long_before_the_orchestrator(pool):
     pool.capacity(1)
     pool.whole([pool.segment()])
     assert worker.events("disconnected") == []
+
+
+def test_a_certificate_of_our_own_making_will_do_and_is_kept(pool):
+    pool.serve(self_signed=True)
+    pool.worker("t1")
+    pool.capacity(1)
+    first = ssl.get_server_certificate(("127.0.0.1", pool.proxy.port))
+    pool.whole([pool.segment()])
+    pool.proxy.stop()
+    pool.proxy.start()
+    pool.capacity(1)
+    assert ssl.get_server_certificate(("127.0.0.1", pool.proxy.port)) == first
+    pool.whole([pool.segment()])
 
 
 def test_a_stranger_may_join_an_open_pool_with_an_address(pool):
