@@ -1,1 +1,159 @@
-//! The composition root: who gets what, and which tasks run.
+//! The composition root: builds the floors from the bottom up, and takes them down again.
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+
+use crate::config::settings::Settings;
+use crate::planes::admin;
+use crate::planes::uplink::{self, Uplinks};
+use crate::planes::worker;
+use crate::pool::clock::Clock;
+use crate::pool::{Parts, Pool};
+use crate::state::roster::Roster;
+use crate::state::store::journal::{Journal, Keep};
+use crate::state::store::ledger::Ledger;
+use crate::telemetry;
+use crate::transport::serve::EdgeStats;
+use crate::transport::tasks::Tasks;
+use crate::transport::tls::ServerTls;
+
+/// A proxy that serves.
+pub struct Running {
+    pub pool: Pool,
+    pub uplinks: Uplinks,
+    pub worker_addr: SocketAddr,
+    pub admin_addr: SocketAddr,
+    /// SHA-256 of the worker port's certificate.
+    pub fingerprint: String,
+    serving: Tasks,
+    orchestrators: Tasks,
+    writers: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// Opens storage, binds the ports, and starts every plane.
+pub async fn start(settings: Settings) -> Result<Running> {
+    let metrics = recorder()?;
+    let data = &settings.data;
+    std::fs::create_dir_all(data).with_context(|| format!("cannot make the data folder {}", data.display()))?;
+    let clock = Clock::start();
+    let (storage, writers) = open_storage(data, &settings, clock)?;
+    let pool = Pool::new(Parts {
+        rules: settings.rules.clone(),
+        clock,
+        ledger: storage.ledger,
+        journal: storage.journal,
+        roster: storage.roster,
+        shared_secret: settings.shared_secret.clone(),
+        fallback_version: settings.uplink.fallback_version.clone(),
+        seed: rand::random(),
+    });
+    let serving = Tasks::new();
+    let orchestrators = Tasks::new();
+    let worker_listener = bind(settings.worker.listen, "workers.listen").await?;
+    let admin_listener = bind(settings.admin.listen, "admin.listen").await?;
+    let (worker_addr, admin_addr) = (worker_listener.local_addr()?, admin_listener.local_addr()?);
+    let identity = match &settings.worker.certificate {
+        Some((certificate, key)) => ServerTls::from_files(certificate, key)?,
+        None => ServerTls::kept_in(data)?,
+    };
+    let fingerprint = identity.fingerprint.clone();
+    let edge = Arc::new(EdgeStats::default());
+    let serve = worker::serve(
+        pool.clone(),
+        settings.worker.clone(),
+        settings.edge.clone(),
+        identity,
+        worker_listener,
+        serving.clone(),
+        edge.clone(),
+    );
+    serving.spawn("worker port", serve);
+    let uplinks = uplink::start(pool.clone(), settings.uplink.clone(), settings.orchestrators, orchestrators.clone());
+    let sources = admin::Sources {
+        pool: pool.clone(),
+        metrics: Arc::new(move || metrics.render()),
+        orchestrators: {
+            let uplinks = uplinks.clone();
+            Arc::new(move || serde_json::to_value(uplinks.status()).unwrap_or_default())
+        },
+        pool_name: settings.pool_name.clone(),
+    };
+    let admin_tasks = serving.clone();
+    serving.spawn("operator port", async move {
+        if let Err(why) = admin::serve(admin_listener, sources, admin_tasks).await {
+            telemetry::fault("operator port", why);
+        }
+    });
+    serving.spawn("sweep", sweep(pool.clone(), serving.clone()));
+    Ok(Running { pool, uplinks, worker_addr, admin_addr, fingerprint, serving, orchestrators, writers })
+}
+
+struct Storage {
+    ledger: Ledger,
+    journal: Journal,
+    roster: Roster,
+}
+
+/// The files of the data folder, and the threads that write them.
+fn open_storage(data: &Path, settings: &Settings, clock: Clock) -> Result<(Storage, Vec<std::thread::JoinHandle<()>>)> {
+    let (ledger, ledger_writer) = Ledger::open(&data.join("ledger.db"), clock.unix_ms())?;
+    let keep = Keep { days: settings.journal.keep_days, jobs: settings.journal.keep_jobs };
+    let (journal, journal_writer) = Journal::open(&data.join("journal.db"), keep)?;
+    let roster = Roster::open(&data.join("workers.db"))?;
+    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    let writers = vec![
+        thread("ledger").spawn(move || ledger_writer.run())?,
+        thread("journal").spawn(move || journal_writer.run(move || clock.unix_ms()))?,
+    ];
+    Ok((Storage { ledger, journal, roster }, writers))
+}
+
+async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{address} cannot be opened; free it, or change {key}"))
+}
+
+async fn sweep(pool: Pool, tasks: Tasks) {
+    let stop = tasks.token();
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => pool.sweep(),
+        }
+    }
+}
+
+/// One recorder a process, however many proxies run in it.
+fn recorder() -> Result<PrometheusHandle> {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(handle) = HANDLE.get() {
+        return Ok(handle.clone());
+    }
+    let handle = PrometheusBuilder::new().install_recorder().context("metrics")?;
+    Ok(HANDLE.get_or_init(|| handle).clone())
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Drains and stops: no new jobs, running ones end, then the workers are told to come back.
+    /// Whether all of it ended within `drain`.
+    pub async fn stop(self, drain: Duration) -> bool {
+        self.pool.drain();
+        let jobs_done = self.orchestrators.close(drain).await;
+        self.pool.goodbye("the pool is restarting; come back in a moment");
+        // Workers get the word and a chance to read it, before sockets go.
+        let served = self.serving.close(Duration::from_secs(2)).await;
+        drop(self.pool);
+        drop(self.uplinks);
+        let writers = self.writers;
+        let written = tokio::task::spawn_blocking(move || writers.into_iter().all(|w| w.join().is_ok()));
+        let written = tokio::time::timeout(Duration::from_secs(5), written).await;
+        jobs_done && served && matches!(written, Ok(Ok(true)))
+    }
+}

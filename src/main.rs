@@ -1,1 +1,6 @@
-fn main() {}
+//! The process: arguments, runtime, exit code.
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    openpool_proxy::cli::main()
+}

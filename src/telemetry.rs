@@ -1,1 +1,170 @@
 //! Every metric name and log event, one typed function each.
+//!
+//! Names of go-livepeer where the meaning is the same, `livepeer_pool_*` for what is new. Labels
+//! are bounded: a worker's name, a failure's code.
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use metrics::{counter, gauge, histogram};
+use tracing::{debug, error, info, warn};
+
+use crate::domain::ids::{OrchestratorName, WorkerName};
+use crate::domain::job::Job;
+use crate::domain::outcome::Failure;
+
+// --- workers ---
+
+pub fn login_failed() {
+    counter!("livepeer_pool_login_failures_total").increment(1);
+}
+
+pub fn worker_joined(worker: &WorkerName, peer: SocketAddr, capacity: u32) {
+    counter!("livepeer_pool_registrations_total").increment(1);
+    info!(%worker, %peer, capacity, "worker joined");
+}
+
+pub fn worker_left(worker: &WorkerName, stayed: Duration) {
+    info!(%worker, stayed_seconds = stayed.as_secs(), "worker left");
+}
+
+pub fn result_not_theirs(worker: &WorkerName, holder: &WorkerName) {
+    counter!("livepeer_pool_foreign_results_total", "worker" => worker.to_string()).increment(1);
+    warn!(%worker, %holder, "a worker answered another worker's task");
+}
+
+// --- segments ---
+
+pub fn segment_done(worker: &WorkerName, wall: f64, duration: f64) {
+    counter!("livepeer_segment_transcoded_total").increment(1);
+    histogram!("livepeer_transcode_time_seconds").record(wall);
+    if wall > 0.0 {
+        histogram!("livepeer_transcode_score").record(duration / wall);
+    }
+    counter!("livepeer_pool_segments_total", "worker" => worker.to_string()).increment(1);
+}
+
+pub fn attempt_failed(worker: &WorkerName, failure: &Failure) {
+    counter!("livepeer_pool_attempts_failed_total", "worker" => worker.to_string(), "code" => failure.code())
+        .increment(1);
+    info!(%worker, code = failure.code(), why = %failure, "attempt failed");
+}
+
+pub fn retried(failure: &Failure) {
+    counter!("livepeer_pool_retries_total", "code" => failure.code()).increment(1);
+}
+
+pub fn saved_elsewhere() {
+    counter!("livepeer_pool_saved_elsewhere_total").increment(1);
+}
+
+pub fn job_failed(job: &Job, failure: &Failure) {
+    counter!("livepeer_segment_transcode_failed_total", "error_code" => failure.code()).increment(1);
+    warn!(job = %job.id, session = %job.session.session, code = failure.code(), why = %failure, "segment failed");
+}
+
+pub fn deadline_guard() {
+    counter!("livepeer_pool_deadline_guard_total").increment(1);
+}
+
+pub fn session_ended() {
+    counter!("livepeer_pool_sessions_ended_total").increment(1);
+}
+
+// --- orchestrators ---
+
+pub fn uplink_impossible(orchestrator: &OrchestratorName, why: &str) {
+    error!(%orchestrator, why, "this orchestrator cannot be used");
+}
+
+pub fn registered(orchestrator: &OrchestratorName, capacity: u32) {
+    info!(%orchestrator, capacity, "registered");
+}
+
+pub fn reregistered(orchestrator: &OrchestratorName, fresh: usize, capacity: u32) {
+    counter!("livepeer_pool_reregistrations_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    info!(%orchestrator, fresh, capacity, "registrations follow the pool's capacity");
+}
+
+pub fn registration_lost(orchestrator: &OrchestratorName) {
+    counter!("livepeer_pool_registrations_lost_total", "orchestrator" => orchestrator.to_string()).increment(1);
+}
+
+pub fn registration_trouble(orchestrator: &OrchestratorName, why: &str, wait: Duration) {
+    error!(%orchestrator, why, again_in_ms = wait.as_millis() as u64, "not registered; workers stay connected");
+}
+
+pub fn orchestrator_restarted(orchestrator: &OrchestratorName) {
+    counter!("livepeer_pool_orchestrator_restarts_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    warn!(%orchestrator, "another process answers there now; its earlier tasks are dropped");
+}
+
+pub fn bad_notice(orchestrator: &OrchestratorName, why: &str) {
+    counter!("livepeer_pool_bad_tasks_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    info!(%orchestrator, why, "a task that cannot be done");
+}
+
+pub fn not_admitted(orchestrator: &OrchestratorName, failure: &Failure) {
+    counter!("livepeer_pool_not_admitted_total", "code" => failure.code()).increment(1);
+    info!(%orchestrator, code = failure.code(), why = %failure, "segment not admitted");
+}
+
+pub fn source_failed(orchestrator: &OrchestratorName, failure: &Failure) {
+    counter!("livepeer_pool_sources_failed_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    warn!(%orchestrator, why = %failure, "a source could not be fetched");
+}
+
+pub fn result_refused(orchestrator: &OrchestratorName, said: &str) {
+    counter!("livepeer_pool_results_refused_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    warn!(%orchestrator, said, "the orchestrator did not take a result");
+}
+
+pub fn result_cut(orchestrator: &OrchestratorName) {
+    counter!("livepeer_pool_results_cut_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    warn!(%orchestrator, "a result was cut off at the orchestrator's budget; its line is too slow");
+}
+
+pub fn answered_late(orchestrator: &OrchestratorName) {
+    counter!("livepeer_pool_answered_late_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    warn!(%orchestrator, "an answer came after the orchestrator's budget");
+}
+
+pub fn unanswered(orchestrator: &OrchestratorName, why: &str) {
+    counter!("livepeer_pool_unanswered_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    error!(%orchestrator, why, "a task could not be answered");
+}
+
+// --- storage ---
+
+pub fn ledger_down(why: &str) {
+    counter!("livepeer_pool_ledger_faults_total").increment(1);
+    error!(why, "the ledger does not take writes; no new segments until it does");
+}
+
+pub fn journal_fault(why: &str) {
+    counter!("livepeer_pool_journal_faults_total").increment(1);
+    debug!(why, "a decision was not kept");
+}
+
+pub fn roster_fault(why: &str) {
+    counter!("livepeer_pool_roster_faults_total").increment(1);
+    warn!(why, "the list of workers could not be read; the one in memory stays");
+}
+
+// --- the whole ---
+
+/// Sizes of the pool, once a second.
+pub fn pool_gauges(workers: usize, capacity: u32, sessions: usize, jobs: usize, shelf_bytes: u64) {
+    gauge!("livepeer_transcoders_number").set(workers as f64);
+    gauge!("livepeer_transcoders_capacity").set(f64::from(capacity));
+    gauge!("livepeer_current_sessions_total").set(sessions as f64);
+    gauge!("livepeer_transcoders_load").set(sessions as f64);
+    gauge!("livepeer_pool_jobs_in_flight").set(jobs as f64);
+    gauge!("livepeer_pool_shelf_bytes").set(shelf_bytes as f64);
+}
+
+/// A fault that nobody else reports: where, and what.
+pub fn fault(place: &'static str, why: impl Display) {
+    counter!("livepeer_pool_faults_total", "place" => place).increment(1);
+    warn!(place, %why, "fault");
+}

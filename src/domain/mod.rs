@@ -1,5 +1,6 @@
 //! What things are: plain values, no clock, no lock, no chance.
 pub mod capability;
+pub mod decision;
 pub mod ids;
 pub mod job;
 pub mod ledger;

@@ -29,12 +29,21 @@ pub struct Split {
     pub rounding: Wei,
 }
 
+/// A change of an account in wei, with its sign: what one entry adds. Never "minus zero".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signed {
+    negative: bool,
+    size: U256,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadMoney {
     #[error("the amount does not fit 256 bits")]
     Overflow,
     #[error("`{0}` is not a price: write wei for a pixel, such as `1200`, `7/10` or `0.7`")]
     Price(String),
+    #[error("`{0}` is not an amount of wei: digits only, with `-` before them when it is less than zero")]
+    Amount(String),
     #[error("{0} basis points are more than the whole; the most is 10000 (100 %)")]
     BasisPoints(u32),
 }
@@ -129,6 +138,59 @@ impl fmt::Display for Wei {
 impl FromStr for Wei {
     type Err = BadMoney;
     fn from_str(text: &str) -> Result<Wei, BadMoney> {
+        let bad = || BadMoney::Amount(text.to_owned());
+        let leading_zero = text.len() > 1 && text.starts_with('0');
+        if text.is_empty() || leading_zero || !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(bad());
+        }
         U256::from_str_radix(text, 10).map(Wei).map_err(|_| BadMoney::Overflow)
+    }
+}
+
+// === impl Signed ===
+
+impl Signed {
+    pub const ZERO: Signed = Signed { negative: false, size: U256::ZERO };
+
+    pub fn plus(amount: Wei) -> Signed {
+        Signed { negative: false, size: amount.0 }
+    }
+
+    pub fn minus(amount: Wei) -> Signed {
+        Signed { negative: amount.0 != U256::ZERO, size: amount.0 }
+    }
+
+    pub fn is_zero(self) -> bool {
+        self.size == U256::ZERO
+    }
+
+    pub fn checked_add(self, other: Signed) -> Result<Signed, BadMoney> {
+        if self.negative == other.negative {
+            let size = self.size.checked_add(other.size).ok_or(BadMoney::Overflow)?;
+            return Ok(Signed { negative: self.negative, size });
+        }
+        let (big, small) = if self.size >= other.size { (self, other) } else { (other, self) };
+        let size = big.size.checked_sub(small.size).ok_or(BadMoney::Overflow)?;
+        Ok(Signed { negative: big.negative && size != U256::ZERO, size })
+    }
+}
+
+impl fmt::Display for Signed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.negative {
+            f.write_str("-")?;
+        }
+        write!(f, "{}", self.size)
+    }
+}
+
+impl FromStr for Signed {
+    type Err = BadMoney;
+    /// Exactly what `Display` writes: no plus, no leading zero, no `-0`.
+    fn from_str(text: &str) -> Result<Signed, BadMoney> {
+        let bad = || BadMoney::Amount(text.to_owned());
+        let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let amount: Wei = digits.parse().map_err(|_| bad())?;
+        if negative && amount.0 == U256::ZERO { Err(bad()) } else { Ok(Signed { negative, size: amount.0 }) }
     }
 }

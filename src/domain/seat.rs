@@ -94,6 +94,23 @@ impl Seat {
     pub fn offered(&self) -> u32 {
         self.declared.min(self.allowed)
     }
+
+    /// Out for now. A rest that has run out is no rest: one trial decides (see `on_trial`).
+    pub fn resting(&self, now: Moment) -> bool {
+        matches!(&self.state, SeatState::Resting { until, .. } if *until > now)
+    }
+
+    /// One unresolved job at a time: nothing good came from it yet, or not since its rest.
+    pub fn on_trial(&self) -> bool {
+        self.successes == 0 || matches!(self.state, SeatState::Resting { .. })
+    }
+
+    /// Slots in use: pinned sessions, whose segments come one after another, or the live attempts
+    /// when these are more; and each attempt that we gave up and the worker did not.
+    pub fn occupied(&self) -> usize {
+        let abandoned = self.running.iter().filter(|r| r.abandoned).count();
+        self.pinned.len().max(self.running.len() - abandoned) + abandoned
+    }
 }
 
 // === impl Session ===

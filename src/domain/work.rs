@@ -49,7 +49,7 @@ pub struct Counted {
     pub frames: u64,
     /// From presentation times: last minus first plus one frame. 0 when it cannot be told.
     pub duration_ms: u64,
-    /// FNV-1a of the elementary video stream: equal for two copies of the same video.
+    /// A fingerprint of the elementary video stream: equal for two copies of the same video.
     pub digest: u64,
 }
 

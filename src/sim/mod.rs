@@ -1,1 +1,15 @@
-//! Simulated peers over the real wire.
+//! Simulated peers over the real wire: an orchestrator and a transcoder that keep the stock rules.
+mod body;
+pub mod library;
+pub mod media;
+pub mod orchestrator;
+mod tasks;
+mod tls;
+pub mod worker;
+
+pub use library::{Item, Library};
+pub use orchestrator::{Check, Ending, Fate, OrchestratorCounters, OrchestratorPlan, SimOrchestrator, Traffic};
+pub use worker::{Behaviour, SimWorker, Transcode, WorkerCounters, WorkerPlan};
+
+#[cfg(test)]
+mod tests;

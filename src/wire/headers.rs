@@ -1,1 +1,120 @@
 //! Header names and fixed texts of the transcoding protocol.
+use http::{HeaderMap, HeaderName};
+
+use crate::domain::ids::TaskId;
+
+/// Paths on the service port.
+pub const RESULTS_PATH: &str = "/transcodeResults";
+pub const REGISTER_PATH: &str = "/net.Transcoder/RegisterTranscoder";
+
+/// `Authorization` of a transcoder's result.
+pub const TRANSCODER_AUTHORIZATION: &str = "Livepeer-Transcoder-1.0";
+
+pub const CREDENTIALS: HeaderName = HeaderName::from_static("credentials");
+pub const TASK_ID: HeaderName = HeaderName::from_static("taskid");
+pub const PIXELS: HeaderName = HeaderName::from_static("pixels");
+
+pub const MULTIPART_TYPE: &str = "multipart/mixed";
+pub const ERROR_TYPE: &str = "livepeer/transcoding-error";
+pub const MPEGTS_TYPE: &str = "video/mp2t";
+pub const MP4_TYPE: &str = "video/mp4";
+/// A perceptual hash; it has no `Pixels`.
+pub const HASH_TYPE: &str = "application/octet-stream";
+
+/// The two status messages that end a stock worker for good.
+pub const INVALID_SECRET: &str = "invalid secret";
+pub const ZERO_CAPACITY: &str = "zero capacity";
+
+/// A worker's word that it is full.
+pub const BUSY: &str = "TranscoderBusy";
+/// A transcoder's answer to a segment that asks for more than it has.
+pub const INCOMPATIBLE: &str = "incompatible segment capabilities";
+
+/// Texts that a gateway does not hold against the orchestrator, matched exactly, and that blame
+/// the input: another worker would say the same.
+pub const INPUT_TEXTS: [&str; 13] = [
+    "TranscoderInvalidVideo",
+    "TranscoderInvalidResolution",
+    "TranscoderUnrecognizedFormat",
+    "TranscoderUnrecognizedProfile",
+    "TranscoderInvalidGOP",
+    "TranscoderIncompatibleDevices",
+    "Unsupported input pixel format",
+    "Unsupported input codec",
+    "No keyframes in input",
+    "Too many outputs",
+    "Encoded frames runaway",
+    "Invalid argument",
+    "Option not found",
+];
+
+/// Texts of the same kind that are rather the worker's own trouble: another is tried first.
+pub const WORKER_TEXTS: [&str; 6] = [
+    "Error initializing filtergraph",
+    "Unrecoverable state, restart process",
+    "Decoder not found",
+    "Encoder not found",
+    "Muxer not found",
+    "Demuxer not found",
+];
+
+/// Why a header's number cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadHeader {
+    #[error("no {0} header")]
+    Missing(&'static str),
+    #[error("more than one {0} header")]
+    Repeated(&'static str),
+    #[error("{0} is not a decimal number")]
+    NotANumber(&'static str),
+    #[error("{0} is negative")]
+    Negative(&'static str),
+    #[error("{0} is too large")]
+    TooLarge(&'static str),
+}
+
+/// Whether a gateway takes this text without suspending the orchestrator.
+pub fn is_non_retryable(text: &str) -> bool {
+    INPUT_TEXTS.contains(&text) || WORKER_TEXTS.contains(&text)
+}
+
+/// The `TaskId` of a result.
+pub fn task_id(headers: &HeaderMap) -> Result<TaskId, BadHeader> {
+    const NAME: &str = "TaskId";
+    let number = number(only(headers, &TASK_ID, NAME)?, NAME)?;
+    i64::try_from(number).map(TaskId).map_err(|_| BadHeader::TooLarge(NAME))
+}
+
+/// The `Pixels` of a result or of one of its parts.
+pub fn pixels(headers: &HeaderMap) -> Result<u64, BadHeader> {
+    const NAME: &str = "Pixels";
+    let number = number(only(headers, &PIXELS, NAME)?, NAME)?;
+    // go-livepeer reads it signed.
+    if number > i64::MAX as u64 { Err(BadHeader::TooLarge(NAME)) } else { Ok(number) }
+}
+
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName, shown: &'static str) -> Result<&'a [u8], BadHeader> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().ok_or(BadHeader::Missing(shown))?;
+    if values.next().is_some() { Err(BadHeader::Repeated(shown)) } else { Ok(value.as_bytes()) }
+}
+
+/// A decimal number without sign, spaces or anything else.
+pub(super) fn number(text: &[u8], name: &'static str) -> Result<u64, BadHeader> {
+    let (negative, digits) = match text.strip_prefix(b"-") {
+        Some(digits) => (true, digits),
+        None => (false, text),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(BadHeader::NotANumber(name));
+    }
+    if negative {
+        return Err(BadHeader::Negative(name));
+    }
+    let add = |sum: u64, digit: &u8| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
+    digits.iter().try_fold(0, add).ok_or(BadHeader::TooLarge(name))
+}
+
+#[cfg(test)]
+#[path = "headers_tests.rs"]
+mod tests;

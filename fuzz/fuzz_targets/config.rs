@@ -1,0 +1,5 @@
+//! A configuration of any text.
+#![no_main]
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| openpool_proxy::config::check_text(text));

@@ -1,0 +1,167 @@
+//! What a demo shows while it runs: a table redrawn in place, or a line now and then.
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::DemoArgs;
+use super::scene::Scene;
+use super::tally::Tally;
+use crate::cli::table::{Cell, Output, Sheet, grouped};
+use crate::pool::WorkerView;
+
+pub(super) struct Screen {
+    /// Redraws in place; else a line every few seconds.
+    terminal: bool,
+    silent: bool,
+    /// Lines of the last drawing.
+    drawn: usize,
+    said: Duration,
+}
+
+/// Between two lines when nothing can be redrawn.
+const BETWEEN: Duration = Duration::from_secs(5);
+/// A segment is in time when its answer took no longer than it lasts.
+const IN_TIME_US: u32 = 2_000_000;
+
+// === impl Screen ===
+
+impl Screen {
+    pub(super) fn new(terminal: bool, silent: bool) -> Screen {
+        Screen { terminal, silent, drawn: 0, said: Duration::ZERO }
+    }
+
+    pub(super) fn opening(&self, scene: &Scene, args: &DemoArgs, out: &mut dyn Write) -> Result<()> {
+        if self.silent {
+            return Ok(());
+        }
+        let remarks: Vec<&str> = scene.roles().iter().filter_map(|role| role.remark()).collect();
+        let colon = if remarks.is_empty() { "" } else { ": " };
+        let (workers, admin) = scene.ports();
+        writeln!(
+            out,
+            "openpool-proxy {} demo: nothing leaves this machine\n\n  \
+             orchestrators (simulated)  {}      streams {}      {} workers{colon}{}\n  \
+             worker port {workers}      operator port http://{admin}/status\n",
+            env!("CARGO_PKG_VERSION"),
+            super::cast::ORCHESTRATORS.len(),
+            args.streams,
+            args.workers,
+            remarks.join(", "),
+        )
+        .context("printing")
+    }
+
+    pub(super) async fn tick(&mut self, scene: &mut Scene, at: Duration, out: &mut dyn Write) -> Result<()> {
+        let due = self.terminal || at >= self.said + BETWEEN;
+        if self.silent || !due {
+            return Ok(());
+        }
+        self.said = at;
+        self.draw(scene, at, self.terminal, out).await
+    }
+
+    /// The table as it stood at the end, for all.
+    pub(super) async fn last(&mut self, scene: &mut Scene, at: Duration, out: &mut dyn Write) -> Result<()> {
+        if self.silent {
+            return Ok(());
+        }
+        self.draw(scene, at, true, out).await
+    }
+
+    async fn draw(&mut self, scene: &mut Scene, at: Duration, table: bool, out: &mut dyn Write) -> Result<()> {
+        let mut text = Vec::new();
+        if table {
+            worker_sheet(scene).await?.print(Output::Table, &mut text)?;
+            writeln!(text)?;
+        }
+        writeln!(text, "{}", summary(scene, at))?;
+        if self.terminal && self.drawn > 0 {
+            write!(out, "\x1b[{}A\x1b[J", self.drawn)?;
+        }
+        self.drawn = text.iter().filter(|byte| **byte == b'\n').count();
+        out.write_all(&text).context("printing")?;
+        out.flush().context("printing")
+    }
+
+    pub(super) fn closing(&self, tally: &Tally, out: &mut dyn Write) -> Result<()> {
+        let count = |n: u64| grouped(&n.to_string());
+        writeln!(
+            out,
+            "\n{} segments sent, {} delivered, {} errors returned, {} unanswered; \
+             {} answered late, {} registrations lost, {} retried elsewhere\n",
+            count(tally.segments_sent),
+            count(tally.segments_delivered),
+            count(tally.errors_returned),
+            count(tally.unanswered),
+            count(tally.answered_late),
+            count(tally.registrations_lost),
+            count(tally.retried_elsewhere),
+        )
+        .context("printing")
+    }
+}
+
+async fn worker_sheet(scene: &Scene) -> Result<Sheet> {
+    let (view, earned) = (scene.view(), scene.earned().await?);
+    let mut sheet = Sheet::new(&["worker", "state", "why", "score", "load", "segments", "pixels", "earned_wei"]);
+    for role in scene.roles() {
+        let seats: Vec<&WorkerView> = view.workers.iter().filter(|seat| seat.worker == role.name).collect();
+        let (state, why) = seats.first().map_or(("away", "not connected"), |seat| (seat.state, seat.why.as_str()));
+        let sum = |count: fn(&WorkerView) -> usize| seats.iter().map(|seat| count(seat)).sum::<usize>();
+        let capacity: u32 = seats.iter().map(|seat| seat.capacity).sum();
+        let load = format!("{} of {capacity}, {} running", sum(|seat| seat.sessions), sum(|seat| seat.running));
+        let row = earned.get(&role.name).cloned().unwrap_or_default();
+        sheet.row(vec![
+            Cell::text(role.name.clone()),
+            Cell::text(state),
+            Cell::text(why),
+            Cell::text(score(&seats)),
+            Cell::text(load),
+            Cell::count(row.segments),
+            Cell::count(row.pixels_credited),
+            Cell::wei(row.worker_share),
+        ]);
+    }
+    Ok(sheet)
+}
+
+/// How many times as fast as real time, and the share that came to something.
+fn score(seats: &[&WorkerView]) -> String {
+    let good: u64 = seats.iter().map(|seat| seat.segments).sum();
+    let bad: u64 = seats.iter().map(|seat| seat.failures).sum();
+    let share = match good + bad {
+        0 => return "-".into(),
+        all => good * 100 / all,
+    };
+    match seats.iter().find_map(|seat| seat.real_time_ratio).filter(|ratio| *ratio > 0.0) {
+        Some(ratio) => format!("{:.1}x, {share} %", 1.0 / ratio),
+        None => format!("{share} %"),
+    }
+}
+
+/// `  00:12  412 segments  99.8 % in time  p95 231 ms  retried 9  cheat caught 2x, unpaid`
+fn summary(scene: &mut Scene, at: Duration) -> String {
+    let view = scene.view();
+    let seen = scene.counters();
+    let answered: u64 = seen.iter().map(|c| c.delivered + c.errors_returned).sum();
+    let cheat = |seat: &&WorkerView| scene.roles().iter().any(|role| role.cheats() && role.name == seat.worker);
+    let cheats = scene.roles().iter().any(|role| role.cheats());
+    let caught: u64 = view.workers.iter().filter(cheat).map(|seat| seat.failures).sum();
+    let latencies = scene.latencies();
+    let good = latencies.partition_point(|us| *us <= IN_TIME_US);
+    let percent = good as f64 * 100.0 / (answered.max(1)) as f64;
+    let p95 = latencies.get(latencies.len() * 95 / 100).copied().unwrap_or_default() / 1000;
+    let seconds = at.as_secs();
+    let mut line = format!(
+        "  {:02}:{:02}  {} segments  {percent:.1} % in time  p95 {p95} ms  retried {}",
+        seconds / 60,
+        seconds % 60,
+        grouped(&answered.to_string()),
+        view.saved,
+    );
+    if cheats {
+        line.push_str(&format!("  cheat caught {caught}x, unpaid"));
+    }
+    line
+}

@@ -1,0 +1,55 @@
+//! A result's body, made anew around the bytes of its parts.
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+
+use crate::pool::TranscodeResult;
+use crate::transport::client::h1::OutBody;
+use crate::wire::multipart::{PartOut, Writer};
+
+/// Where the writing stands.
+#[derive(Clone, Copy)]
+enum At {
+    Head(usize),
+    Chunk { part: usize, index: usize },
+    Done,
+}
+
+/// The frame around the parts, with a boundary of its own.
+pub(super) fn writer(result: &TranscodeResult) -> Writer {
+    let parts: Vec<PartOut<'_>> = result
+        .parts
+        .iter()
+        .map(|part| PartOut { content_type: &part.content_type, length: part.body.len(), pixels: part.pixels })
+        .collect();
+    Writer::new(rand::random(), &parts)
+}
+
+/// The body as it is sent, chunk by chunk.
+pub(super) fn body(result: Arc<TranscodeResult>, writer: Writer) -> OutBody {
+    let chunks = stream::unfold((result, writer, At::Head(0)), |(result, writer, at)| async move {
+        let (chunk, at) = next(&result, &writer, at).await?;
+        Some((chunk.map(Frame::data), (result, writer, at)))
+    });
+    StreamBody::new(chunks).boxed_unsync()
+}
+
+async fn next(result: &TranscodeResult, writer: &Writer, at: At) -> Option<(io::Result<Bytes>, At)> {
+    let mut at = at;
+    loop {
+        match at {
+            At::Head(part) if part == result.parts.len() => return Some((Ok(writer.tail()), At::Done)),
+            At::Head(part) => return Some((Ok(writer.head(part)), At::Chunk { part, index: 0 })),
+            At::Chunk { part, index } => match result.parts.get(part)?.body.chunk(index).await {
+                Some(Ok(chunk)) => return Some((Ok(chunk), At::Chunk { part, index: index + 1 })),
+                Some(Err(fault)) => return Some((Err(fault), At::Done)),
+                None => at = At::Head(part + 1),
+            },
+            At::Done => return None,
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! One registration stream: connect, register, read notices until it ends.
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::{sleep, timeout};
+use tonic::body::Body;
+use tonic::client::Grpc;
+use tonic::{Code, Status};
+use tower_service::Service;
+
+use super::slot::{Registration, Seat};
+use super::status::Status as Counts;
+use super::{Uplink, notice};
+use crate::domain::ids::Epoch;
+use crate::telemetry;
+use crate::transport::client::{Speak, driven};
+use crate::wire::headers::{INVALID_SECRET, REGISTER_PATH};
+use crate::wire::messages::{RawCodec, write_register};
+
+/// A registration that was not refused for so long stands: orchestrators give no sign of success,
+/// and send headers only with the first task.
+pub(super) const UP_AFTER: Duration = Duration::from_millis(500);
+/// After the last word of ours, wait so long for theirs.
+const LAST_NOTICES: Duration = Duration::from_secs(2);
+/// Go's default.
+const MOST_MESSAGE: usize = 4 << 20;
+const WINDOW: u32 = 1 << 20;
+const HEADER_LIST: u32 = 16 << 10;
+
+/// Why a registration ended.
+pub(super) enum End {
+    /// It stood, and the orchestrator or the network ended it (or we did).
+    Lost(String),
+    /// It never stood.
+    Failed(String),
+    Secret,
+    OwnTranscoder,
+}
+
+/// hyper's connection as tonic wants it.
+struct Channel(SendRequest<Body>);
+
+/// Registers and reads notices until the stream ends or `seat.stop` says so.
+pub(super) async fn run(uplink: &Arc<Uplink>, registration: &Registration, seat: &Seat) -> End {
+    let connected = tokio::select! {
+        () = seat.stop.cancelled() => return End::Failed("stopped".into()),
+        connected = connect(uplink) => connected,
+    };
+    let (sender, connection, half_close, epoch) = match connected {
+        Ok(connected) => connected,
+        Err(why) => return End::Failed(why),
+    };
+    let mut driver = Some(connection);
+    let listening = driven(&mut driver, listen(uplink, sender, registration, epoch));
+    let mut listening = pin!(listening);
+    tokio::select! {
+        ended = &mut listening => return refused(ended),
+        () = sleep(UP_AFTER) => {}
+        () = seat.stop.cancelled() => {}
+    }
+    let up = uplink.status.up(registration.capacity);
+    seat.have.send_replace(Some(registration.clone()));
+    uplink.came_up.notify_one();
+    telemetry::registered(uplink.name(), registration.capacity);
+    let ended = tokio::select! {
+        ended = &mut listening => ended,
+        () = seat.stop.cancelled() => {
+            // What they sent before they see our end is still read: no task is lost by a change.
+            half_close.close();
+            let _ = timeout(LAST_NOTICES, &mut listening).await;
+            return End::Lost("ended by us".into());
+        }
+    };
+    if up.is_last() {
+        uplink.epochs.all_lost();
+    }
+    Counts::count(&uplink.status.registrations_lost);
+    telemetry::registration_lost(uplink.name());
+    match ended {
+        Ok(()) => End::Lost("the orchestrator ended the registration: it restarts, or a task was late there".into()),
+        Err(status) => match refused(Err(status)) {
+            End::Failed(why) => End::Lost(why),
+            end => end,
+        },
+    }
+}
+
+type Connection = http2::Connection<TokioIo<crate::transport::client::Io>, Body, crate::transport::Tasks>;
+type Connected = (SendRequest<Body>, Connection, crate::transport::client::HalfClose, Epoch);
+
+async fn connect(uplink: &Uplink) -> Result<Connected, String> {
+    let config = &uplink.config;
+    let dialled = uplink.dialer.dial(&uplink.origin, Speak::H2).await.map_err(|why| why.to_string())?;
+    let epoch = uplink.saw(dialled.certificate);
+    let half_close = dialled.io.half_close();
+    let mut builder = http2::Builder::new(uplink.tasks.clone());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(config.ping_every)
+        .keep_alive_timeout(config.ping_timeout)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_header_list_size(HEADER_LIST);
+    let shake = builder.handshake(TokioIo::new(dialled.io));
+    match timeout(config.connect_timeout, shake).await {
+        Ok(Ok((sender, connection))) => Ok((sender, connection, half_close, epoch)),
+        Ok(Err(why)) => Err(format!("no HTTP/2 with {}: {}", dialled.peer, chain(&why))),
+        Err(_) => Err(format!("no HTTP/2 with {} within {:?}", dialled.peer, config.connect_timeout)),
+    }
+}
+
+/// Registers, then hands every notice on. No timeout: the call stays open without a word until the
+/// first task.
+async fn listen(
+    uplink: &Arc<Uplink>,
+    sender: SendRequest<Body>,
+    registration: &Registration,
+    epoch: Epoch,
+) -> Result<(), Status> {
+    let origin = Uri::try_from(uplink.origin.to_string()).map_err(|why| Status::internal(why.to_string()))?;
+    let mut grpc = Grpc::with_origin(Channel(sender), origin).max_decoding_message_size(MOST_MESSAGE);
+    grpc.ready().await.map_err(|why| Status::unavailable(chain(&why)))?;
+    let secret = &uplink.orchestrator.secret;
+    let request = write_register(secret, i64::from(registration.capacity), &registration.caps);
+    let path = PathAndQuery::from_static(REGISTER_PATH);
+    let answer = grpc.server_streaming::<Bytes, Bytes, _>(tonic::Request::new(request), path, RawCodec).await?;
+    let mut notices = answer.into_inner();
+    while let Some(raw) = notices.message().await? {
+        notice::take(uplink, raw, &epoch).await;
+    }
+    Ok(())
+}
+
+/// Why a registration does not stand.
+fn refused(ended: Result<(), Status>) -> End {
+    let Err(status) = ended else {
+        return End::Failed("the orchestrator ended the registration at once".into());
+    };
+    match status.code() {
+        _ if status.message() == INVALID_SECRET => End::Secret,
+        Code::Unimplemented => End::OwnTranscoder,
+        code => {
+            let cause = std::error::Error::source(&status).map(|why| format!(" ({})", chain(why))).unwrap_or_default();
+            End::Failed(format!("{code:?}: {}{cause}", status.message()))
+        }
+    }
+}
+
+/// An error with its causes.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+// === impl Channel ===
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, hyper::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
+}
+
+// === impl End ===
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            End::Lost(why) | End::Failed(why) => f.write_str(why),
+            End::Secret => f.write_str(
+                "the orchestrator says `invalid secret`: set this orchestrator's `secret` to what its own -orchSecret says",
+            ),
+            End::OwnTranscoder => f.write_str(
+                "the orchestrator takes no remote transcoders: it runs its own; start it without -transcoder, with -orchSecret",
+            ),
+        }
+    }
+}

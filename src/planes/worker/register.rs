@@ -1,0 +1,168 @@
+//! Registration: a worker's stream of notices, which never ends by accident.
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tonic::Status;
+use tonic::server::Grpc;
+use tower_service::Service;
+
+use super::{Plane, reply};
+use crate::pool::{Join, Knock, Order, Refusal, Seated, Worker};
+use crate::transport::{Body, ConnectionInfo};
+use crate::wire::messages::{RawCodec, end_session, patch_notice, read_register};
+
+/// A stock registration is under 300 bytes.
+const MOST_MESSAGE: usize = 64 << 10;
+const RESTARTING: &str = "The pool is restarting; come back.";
+const OUR_FAULT: &str = "A fault of ours; come back.";
+
+/// Answers one registration.
+struct Registrar {
+    plane: Arc<Plane>,
+    info: ConnectionInfo,
+    /// `host:port` under which the worker reaches us.
+    reach: Arc<str>,
+}
+
+/// What a registered worker is told. Ends only by a status of ours: dropped, it would reach
+/// a stock worker as `Canceled` and retire it.
+struct Notices {
+    plane: Arc<Plane>,
+    reach: Arc<str>,
+    state: State,
+}
+
+enum State {
+    Seated { worker: Worker, seat: Seated },
+    Refused(Status),
+    Ended,
+}
+
+pub(super) async fn register(plane: Arc<Plane>, info: ConnectionInfo, request: Request<Incoming>) -> Response<Body> {
+    let reach = reach(&plane, &info, &request);
+    let within = plane.edge.authenticate_within;
+    let registrar = Registrar { plane, info, reach };
+    let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(MOST_MESSAGE);
+    match tokio::time::timeout(within, grpc.server_streaming(registrar, request)).await {
+        Ok(response) => response.map(|body| body.map_err(Into::into).boxed_unsync()),
+        Err(_) => reply::grpc(Status::unavailable("the registration did not arrive in time; try again")),
+    }
+}
+
+fn reach(plane: &Plane, info: &ConnectionInfo, request: &Request<Incoming>) -> Arc<str> {
+    if let Some(address) = &plane.config.public_address {
+        return address.as_str().into();
+    }
+    match request.uri().authority() {
+        Some(dialled) if !dialled.as_str().contains('@') => dialled.as_str().into(),
+        _ => info.local.to_string().into(),
+    }
+}
+
+// === impl Registrar ===
+
+impl Registrar {
+    fn seat(&self, message: &Bytes) -> Result<(Worker, Seated), Status> {
+        let help = self.plane.config.help_url.as_deref();
+        let refuse = |refusal: Refusal| reply::refusal(&refusal, help);
+        let register = read_register(message).map_err(|bad| match bad.is_limit() {
+            true => Status::resource_exhausted(reply::sentence(&bad.to_string(), help)),
+            false => reply::goodbye(&bad.to_string(), help),
+        })?;
+        let peer = self.info.peer;
+        let knock = Knock { secret: &register.secret, named: register.ethereum_address, peer: peer.ip() };
+        let worker = self.plane.pool.login(knock).map_err(refuse)?;
+        self.info.authenticated();
+        let join = Join { capacity: register.capacity, caps: register.capabilities, peer };
+        let seat = self.plane.pool.join(&worker, join).map_err(refuse)?;
+        Ok((worker, seat))
+    }
+}
+
+impl Service<tonic::Request<Bytes>> for Registrar {
+    type Response = tonic::Response<Notices>;
+    type Error = Status;
+    type Future = std::future::Ready<Result<Self::Response, Status>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Always a stream: a refusal is its first item, since stock orchestrators send refusals in
+    /// trailers that follow headers.
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let message = request.into_inner();
+        let seated = catch_unwind(AssertUnwindSafe(|| self.seat(&message)));
+        let state = match seated {
+            Ok(Ok((worker, seat))) => State::Seated { worker, seat },
+            Ok(Err(status)) => State::Refused(status),
+            Err(_) => State::Refused(Status::unavailable(OUR_FAULT)),
+        };
+        let notices = Notices { plane: self.plane.clone(), reach: self.reach.clone(), state };
+        std::future::ready(Ok(tonic::Response::new(notices)))
+    }
+}
+
+// === impl Notices ===
+
+impl Notices {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        let help = self.plane.config.help_url.as_deref();
+        let (worker, seat) = match &mut self.state {
+            State::Seated { worker, seat } => (worker, seat),
+            State::Refused(status) => {
+                let status = status.clone();
+                self.state = State::Ended;
+                return Poll::Ready(Some(Err(status)));
+            }
+            State::Ended => return Poll::Ready(None),
+        };
+        let status = loop {
+            match std::task::ready!(seat.poll_next(cx)) {
+                Some(Order::Segment { message, task, key }) => {
+                    let url = format!("https://{}/segment/{key}", self.reach);
+                    match patch_notice(&message, &url, task.0) {
+                        Ok(notice) => return Poll::Ready(Some(Ok(notice))),
+                        Err(error) => {
+                            tracing::error!(%task, %error, "a notice that cannot be relayed");
+                            // The job goes on at once instead of by its time-out.
+                            if let Ok(claim) = self.plane.pool.claim(worker, task) {
+                                claim.broken("the segment's message could not be relayed");
+                            }
+                        }
+                    }
+                }
+                Some(Order::EndSession { session, message }) => {
+                    return Poll::Ready(Some(Ok(message.unwrap_or_else(|| end_session(&session)))));
+                }
+                Some(Order::Goodbye(why)) => break reply::goodbye(&why, help),
+                Some(Order::Revoked) => break reply::refusal(&Refusal::InvalidSecret, help),
+                None => break reply::goodbye(RESTARTING, help),
+            }
+        };
+        self.state = State::Ended;
+        Poll::Ready(Some(Err(status)))
+    }
+}
+
+impl Stream for Notices {
+    type Item = Result<Bytes, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match catch_unwind(AssertUnwindSafe(|| self.poll(cx))) {
+            Ok(polled) => polled,
+            Err(_) => {
+                tracing::error!("a registration's stream panicked; this is a bug of ours");
+                self.state = State::Ended;
+                Poll::Ready(Some(Err(Status::unavailable(OUR_FAULT))))
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Results: who sends what for which task, checked in the order of a stock orchestrator.
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+
+use super::upload::{Broken, Pace};
+use super::{Plane, reply, upload};
+use crate::pool::{Claim, Knock, TranscodeResult, Worker};
+use crate::transport::{Body, ConnectionInfo};
+use crate::wire::headers::{self, CREDENTIALS, ERROR_TYPE, MULTIPART_TYPE, TRANSCODER_AUTHORIZATION};
+use crate::wire::multipart::boundary_from_content_type;
+
+/// A stock error text is a line.
+const MOST_ERROR: u64 = 64 << 10;
+/// All parts of a result together.
+const MOST_RESULT: u64 = 1 << 30;
+
+/// What a result's Content-Type says it is.
+enum Kind {
+    Error,
+    Renditions { boundary: String },
+}
+
+pub(super) async fn result(plane: &Plane, info: &ConnectionInfo, request: Request<Incoming>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    match taken(plane, info, &head.headers, body).await {
+        Ok(response) | Err(response) => response,
+    }
+}
+
+async fn taken(
+    plane: &Plane,
+    info: &ConnectionInfo,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Response<Body>, Response<Body>> {
+    let help = plane.config.help_url.as_deref();
+    let worker = authorize(plane, info, headers)?;
+    let task = headers::task_id(headers);
+    let claim = || match task {
+        Ok(task) => plane.pool.claim(&worker, task).map_err(|why| reply::unclaimable(why, help)),
+        Err(_) => Err(reply::text(StatusCode::BAD_REQUEST, "Invalid Task ID")),
+    };
+    let kind = match kind(headers) {
+        Ok(kind) => kind,
+        Err(why) => {
+            // A stock orchestrator throws such a result away and the task times out: here it
+            // goes elsewhere at once.
+            if let Ok(claim) = claim() {
+                claim.broken(&why);
+            }
+            return Err(reply::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, reply::sentence(&why, help)));
+        }
+    };
+    let claim = claim()?;
+    let pace = Pace::new(plane, &claim);
+    let boundary = match kind {
+        Kind::Error => return error_text(claim, body, pace, help).await,
+        Kind::Renditions { boundary } => boundary,
+    };
+    let Ok(decoded_pixels) = headers::pixels(headers) else {
+        claim.broken("the Pixels header is missing or no number");
+        return Err(reply::text(StatusCode::BAD_REQUEST, "Invalid Pixels"));
+    };
+    if length(headers).is_some_and(|length| length > MOST_RESULT) {
+        return Err(fail(claim, Broken::too_long("the result is larger than 1 GiB"), help));
+    }
+    match upload::parts(body, &boundary, MOST_RESULT, &claim, pace).await {
+        Ok(parts) => Ok(judge(plane, claim, TranscodeResult { decoded_pixels, parts }).await),
+        Err(broken) => Err(fail(claim, broken, help)),
+    }
+}
+
+fn authorize(plane: &Plane, info: &ConnectionInfo, headers: &HeaderMap) -> Result<Worker, Response<Body>> {
+    let value = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let unauthorized = || reply::text(StatusCode::UNAUTHORIZED, "Unauthorized");
+    if value(AUTHORIZATION) != Some(TRANSCODER_AUTHORIZATION) {
+        return Err(unauthorized());
+    }
+    let secret = value(CREDENTIALS).ok_or_else(unauthorized)?;
+    let knock = Knock { secret, named: None, peer: info.peer.ip() };
+    let help = plane.config.help_url.as_deref();
+    let worker = plane.pool.login(knock).map_err(|refusal| reply::unauthorized(&refusal, help))?;
+    info.authenticated();
+    Ok(worker)
+}
+
+fn kind(headers: &HeaderMap) -> Result<Kind, String> {
+    let value = headers.get(CONTENT_TYPE).ok_or("There is no Content-Type.")?;
+    let value = value.to_str().map_err(|_| "The Content-Type cannot be read.")?;
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(ERROR_TYPE) {
+        return Ok(Kind::Error);
+    }
+    if !essence.eq_ignore_ascii_case(MULTIPART_TYPE) {
+        return Err(format!("A result is {MULTIPART_TYPE} or {ERROR_TYPE}, not {essence:.60}."));
+    }
+    let boundary = boundary_from_content_type(value).map_err(|error| error.to_string())?;
+    Ok(Kind::Renditions { boundary })
+}
+
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn error_text(
+    claim: Claim,
+    body: Incoming,
+    pace: Pace,
+    help: Option<&str>,
+) -> Result<Response<Body>, Response<Body>> {
+    match upload::whole(body, MOST_ERROR, pace).await {
+        Ok(bytes) => {
+            let verdict = claim.error(&String::from_utf8_lossy(&bytes));
+            Ok(reply::verdict(&verdict, help))
+        }
+        Err(broken) => Err(fail(claim, broken, help)),
+    }
+}
+
+fn fail(claim: Claim, broken: Broken, help: Option<&str>) -> Response<Body> {
+    claim.broken(&broken.why);
+    reply::text(broken.status, reply::sentence(&broken.why, help))
+}
+
+/// As a task of its own: a worker that hangs up after its last byte has still done the work.
+async fn judge(plane: &Plane, claim: Claim, result: TranscodeResult) -> Response<Body> {
+    let help = plane.config.help_url.as_deref();
+    let (tell, told) = oneshot::channel();
+    plane.tasks.spawn("verdict", async move {
+        // Nobody waits any more when the worker is gone.
+        let _ = tell.send(claim.result(result).await);
+    });
+    match told.await {
+        Ok(verdict) => reply::verdict(&verdict, help),
+        Err(_) => reply::text(StatusCode::SERVICE_UNAVAILABLE, "a fault of ours; the result was not taken"),
+    }
+}

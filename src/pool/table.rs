@@ -1,0 +1,175 @@
+//! The table under one short lock: the fleet, the selector's running state, and chance.
+//!
+//! Why a lock: a pick and its permit must be one step, or two jobs take the same last slot; with
+//! exact counts a plain scan beats sampling (routing 5.5). It is held for a scan of flat rows,
+//! tens of nanoseconds a seat, and never over an await.
+use std::sync::Arc;
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::mpsc;
+
+use super::api::{Offer, Order};
+use super::{JoinRules, Rules};
+use crate::domain::capability::{Bits, TRANSCODING_BITS, core_version};
+use crate::domain::ids::{ConnId, TaskId};
+use crate::domain::job::Job;
+use crate::domain::seat::{Running, Seat, SeatState, Session};
+use crate::domain::time::Moment;
+use crate::policy::route::{self, Ask, Considered, MoveBucket, NoSeat, Pick, Priors};
+use crate::policy::session::{self, SegmentEnd};
+use crate::state::fleet::Fleet;
+
+/// A fleet up to this size is written down whole for `explain`.
+const EXPLAINED: usize = 64;
+
+pub struct Table {
+    pub fleet: Fleet<Line>,
+    pub priors: Priors,
+    pub moves: MoveBucket,
+    pub rng: SmallRng,
+}
+
+/// How a seat is reached, and what may close it.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub orders: mpsc::Sender<Order>,
+    /// Public id of the token that opened it.
+    pub token: Option<Arc<str>>,
+}
+
+/// A pick with its permit given.
+pub struct Seating {
+    pub pick: Pick,
+    pub task: TaskId,
+    pub key: u128,
+    pub line: mpsc::Sender<Order>,
+    pub worker: crate::domain::ids::WorkerName,
+    pub address: Option<crate::domain::ids::Address>,
+    /// The session's encoder is warm there.
+    pub warm: bool,
+    pub candidates: Vec<Considered>,
+}
+
+// === impl Table ===
+
+impl Table {
+    pub fn new(seed: u64, rules: &Rules) -> Table {
+        let moves = MoveBucket { tokens: rules.route.move_burst, at: Moment::default() };
+        Table { fleet: Fleet::default(), priors: Priors::default(), moves, rng: SmallRng::seed_from_u64(seed) }
+    }
+
+    /// Picks a seat, pins the session there and gives the permit.
+    pub fn seat(&mut self, job: &Job, tried: &[ConnId], rules: &Rules, now: Moment) -> Result<Seating, NoSeat> {
+        let session = self.fleet.sessions.entry(job.session.clone()).or_default();
+        session.last_segment = Some(now);
+        let ask = ask(job, tried, session);
+        let candidates = survey(&self.fleet.seats, &ask, rules, &self.priors, now);
+        let pick =
+            route::pick(&self.fleet.seats, &ask, &rules.route, &self.priors, &mut self.moves, now, &mut self.rng)?;
+        let conn = pick.conn;
+        let task = Table::task();
+        let warm = session.is_warm(conn, now);
+        let running = Running { task, class: ask.class, units: ask.units, since: now, abandoned: false };
+        self.fleet.permit(conn, running);
+        self.fleet.pin(&job.session, conn);
+        if let Some(session) = self.fleet.sessions.get_mut(&job.session) {
+            session::dispatched(session, conn, now);
+        }
+        let line = self.fleet.line(conn).map(|line| line.orders.clone()).ok_or_else(NoSeat::default)?;
+        let seat = &self.fleet.seats[pick.seat];
+        Ok(Seating {
+            task,
+            key: rand::rng().random(),
+            line,
+            worker: seat.worker.clone(),
+            address: seat.address,
+            warm,
+            candidates,
+            pick,
+        })
+    }
+
+    /// Whether anybody else could have the job now.
+    pub fn alternative(&self, job: &Job, tried: &[ConnId], now: Moment) -> bool {
+        let session = Session::default();
+        let ask = ask(job, tried, &session);
+        self.fleet.seats.iter().any(|seat| route::filter(seat, &ask, now) == route::Filter::Passed)
+    }
+
+    /// A number towards a worker that cannot be guessed and does not come again: 63 random bits.
+    fn task() -> TaskId {
+        loop {
+            let number = (rand::rng().random::<u64>() >> 1).cast_signed();
+            if number != 0 {
+                return TaskId(number);
+            }
+        }
+    }
+
+    /// How a segment ended for its session.
+    pub fn session_ended(&mut self, job: &Job, conn: ConnId, end: SegmentEnd, now: Moment) {
+        if let Some(session) = self.fleet.sessions.get_mut(&job.session) {
+            session::ended(session, conn, end, now);
+        }
+        self.fleet.share(&job.session);
+    }
+
+    /// An open worker gets its full capacity once it has proven itself.
+    pub fn prove(&mut self, conn: ConnId, rules: &JoinRules) {
+        if let Some(seat) = self.fleet.seat(conn)
+            && seat.successes >= rules.proven_after
+        {
+            seat.allowed = u32::MAX;
+        }
+    }
+
+    /// What the pool offers upstream now.
+    pub fn offer(&self) -> Offer {
+        let mut offer = Offer::default();
+        let mut per_bit = [0u32; 64];
+        let mut lowest = None;
+        for seat in self.fleet.seats.iter().filter(|seat| seat.state != SeatState::Draining) {
+            let capacity = seat.offered();
+            offer.capacity = offer.capacity.saturating_add(capacity);
+            let word = seat.caps.bits.0.first().copied().unwrap_or(0) & TRANSCODING_BITS;
+            let bits = Bits(vec![word]);
+            for bit in bits.numbers() {
+                per_bit[bit as usize] = per_bit[bit as usize].saturating_add(capacity);
+            }
+            offer.bits.union(&bits);
+            if let Some(version) = core_version(&seat.caps.version)
+                && lowest.as_ref().is_none_or(|least| version < *least)
+            {
+                lowest = Some(version);
+            }
+        }
+        offer.per_bit = (0..64).zip(per_bit).filter(|(_, n)| *n > 0).collect();
+        offer.version = lowest.map(|version| version.to_string());
+        offer
+    }
+}
+
+/// For `explain`: every seat of a small fleet; of a large one the pick alone is kept, for a
+/// survey allocates a line a seat.
+fn survey(seats: &[Seat], ask: &Ask<'_>, rules: &Rules, priors: &Priors, now: Moment) -> Vec<Considered> {
+    if seats.len() > EXPLAINED {
+        return Vec::new();
+    }
+    let mut seats = route::survey(seats, ask, &rules.route, priors, now);
+    let cost = |c: &Considered| c.prediction.map_or(f64::INFINITY, |p| p.cost);
+    seats.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
+    seats
+}
+
+fn ask<'a>(job: &'a Job, tried: &'a [ConnId], session: &'a Session) -> Ask<'a> {
+    Ask {
+        class: job.class(),
+        units: job.units(),
+        soft_target: job.soft_target(),
+        answer_by: job.answer_by,
+        need: &job.need,
+        tried,
+        session,
+    }
+}

@@ -1,0 +1,156 @@
+//! `RegisterTranscoder`: one stream, silent until its first task.
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http::{Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+use tonic::Status;
+use tonic::server::Grpc;
+use tower_service::Service;
+
+use super::Shared;
+use super::listen::{Body, Error, text};
+use super::rules::{Ending, Word};
+use crate::domain::capability::Capabilities;
+use crate::wire::headers::{INVALID_SECRET, REGISTER_PATH, ZERO_CAPACITY};
+use crate::wire::messages::{RawCodec, read_register};
+
+/// Notices that wait for the connection.
+const WAITING: usize = 64;
+/// The version of a worker that sends no capabilities.
+const VERSION: &str = "0.9.1";
+
+type Notices = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
+
+struct Register {
+    shared: Arc<Shared>,
+    cut: Arc<AtomicBool>,
+}
+
+/// The stream of one registration; dropping it ends the registration.
+struct Orders {
+    shared: Arc<Shared>,
+    id: u64,
+    first: Option<Word>,
+    words: mpsc::Receiver<Word>,
+    ended: bool,
+    cut: Arc<AtomicBool>,
+}
+
+/// Ends in RST_STREAM(CANCEL) instead of trailers when `cut` was set.
+struct Cuttable {
+    inner: tonic::body::Body,
+    cut: Arc<AtomicBool>,
+}
+
+pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
+    if request.uri().path() != REGISTER_PATH {
+        let mut unknown = text(StatusCode::OK, "");
+        let headers = unknown.headers_mut();
+        headers.insert("content-type", http::HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", http::HeaderValue::from_static("12"));
+        return unknown;
+    }
+    let cut = Arc::new(AtomicBool::new(false));
+    let service = Register { shared, cut: cut.clone() };
+    let response = Grpc::new(RawCodec).server_streaming(service, request).await;
+    response.map(|inner| Cuttable { inner, cut }.boxed_unsync())
+}
+
+// === impl Register ===
+
+impl Service<tonic::Request<Bytes>> for Register {
+    type Response = tonic::Response<Notices>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let (shared, cut) = (self.shared.clone(), self.cut.clone());
+        Box::pin(async move {
+            let asked = read_register(request.get_ref()).map_err(|bad| Status::internal(bad.to_string()))?;
+            let refusal = match () {
+                () if asked.secret != shared.plan.secret => Some(INVALID_SECRET),
+                () if asked.capacity <= 0 => Some(ZERO_CAPACITY),
+                () => None,
+            };
+            if let Some(words) = refusal {
+                shared.counters.refused_registrations.fetch_add(1, Relaxed);
+                // Headers first, then trailers, as grpc-go ends a stream.
+                let end = futures_util::stream::once(std::future::ready(Err(Status::unknown(words))));
+                return Ok(tonic::Response::new(Box::pin(end) as Notices));
+            }
+            let capabilities = asked.capabilities.unwrap_or_else(|| Capabilities::assumed(VERSION));
+            let (orders, words) = mpsc::channel(WAITING);
+            let id = shared.registry.lock().add(asked.capacity, capabilities, orders);
+            shared.counters.registrations.fetch_add(1, Relaxed);
+            let mut orders = Orders { shared, id, first: None, words, ended: false, cut };
+            // Response headers leave with the first task only.
+            orders.first = orders.words.recv().await;
+            Ok(tonic::Response::new(Box::pin(orders) as Notices))
+        })
+    }
+}
+
+// === impl Orders ===
+
+impl Stream for Orders {
+    type Item = Result<Bytes, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let word = match this.first.take() {
+            Some(word) => Some(word),
+            None => std::task::ready!(this.words.poll_recv(cx)),
+        };
+        if let Some(Word::Notice(message)) = word {
+            return Poll::Ready(Some(Ok(message)));
+        }
+        this.ended = true;
+        match word {
+            Some(Word::End(Ending::Unavailable)) => Poll::Ready(Some(Err(Status::unavailable("going away")))),
+            Some(Word::End(Ending::Cancel)) => {
+                this.cut.store(true, Relaxed);
+                Poll::Ready(None)
+            }
+            _ => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for Orders {
+    fn drop(&mut self) {
+        self.shared.registry.lock().remove(self.id);
+    }
+}
+
+// === impl Cuttable ===
+
+impl http_body::Body for Cuttable {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self.get_mut();
+        let frame = std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        if this.cut.load(Relaxed) {
+            let cancel: Error = Box::new(h2::Error::from(h2::Reason::CANCEL));
+            return Poll::Ready(Some(Err(cancel)));
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+}

@@ -1,0 +1,89 @@
+//! Part of `ledger verify`: every attempt has one end, and what is in doubt.
+use super::read::Reader;
+use super::verify::{Doubt, SPELLED, VerifyReport};
+use crate::state::store::sqlite::StoreFault;
+
+// === impl Reader ===
+
+impl Reader {
+    /// Steps against segments, entries and the list of what is under way.
+    pub(super) fn attempts(&self, report: &mut VerifyReport) -> Result<(), StoreFault> {
+        report.steps = self.number("SELECT count(*) FROM steps")?;
+        report.pending = self.number("SELECT count(*) FROM pending")?;
+        report.posted = self.number("SELECT count(*) FROM steps WHERE step = 'posted'")?;
+        let checks = [
+            (
+                "has a result recorded, but no segment",
+                "SELECT r.job, r.task FROM steps r LEFT JOIN segments s ON s.job = r.job AND s.task = r.task \
+                 WHERE r.step = 'resulted' AND s.job IS NULL",
+            ),
+            (
+                "has a segment, but no recorded result",
+                "SELECT s.job, s.task FROM segments s LEFT JOIN steps r ON r.job = s.job AND r.task = s.task \
+                 AND r.step = 'resulted' WHERE r.job IS NULL",
+            ),
+            (
+                "is posted without a segment",
+                "SELECT p.job, p.task FROM steps p LEFT JOIN segments s ON s.job = p.job AND s.task = p.task \
+                 WHERE p.step = 'posted' AND s.job IS NULL",
+            ),
+            (
+                "is posted, but has no entries",
+                "SELECT p.job, p.task FROM steps p JOIN segments s ON s.job = p.job AND s.task = p.task \
+                 LEFT JOIN entries e ON e.key = 'post/' || p.job || '/receivable' \
+                 WHERE p.step = 'posted' AND s.gross <> '0' AND e.key IS NULL",
+            ),
+            (
+                "has no end, and is not among those under way",
+                "SELECT a.job, a.task FROM steps a WHERE a.step = 'assigned' AND NOT EXISTS (SELECT 1 FROM steps e \
+                 WHERE e.job = a.job AND e.task = a.task AND e.step IN ('posted', 'voided', 'in_doubt')) \
+                 AND NOT EXISTS (SELECT 1 FROM pending p WHERE p.job = a.job AND p.task = a.task)",
+            ),
+            (
+                "is posted and voided",
+                "SELECT p.job, p.task FROM steps p JOIN steps v ON v.job = p.job AND v.task = p.task \
+                 AND v.step = 'voided' WHERE p.step = 'posted'",
+            ),
+        ];
+        for (what, sql) in checks {
+            let read = || -> rusqlite::Result<Vec<(String, i64)>> {
+                self.db.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            };
+            for (job, task) in self.told(read())? {
+                report.fault(format!("job {job}, task {task} {what}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The attempts whose doubt nobody has settled.
+    pub(super) fn doubts(&self, report: &mut VerifyReport) -> Result<(), StoreFault> {
+        let open = "FROM steps d LEFT JOIN steps a ON a.job = d.job AND a.task = d.task AND a.step = 'assigned' \
+                    WHERE d.step = 'in_doubt' AND NOT EXISTS (SELECT 1 FROM steps e WHERE e.job = d.job \
+                    AND e.task = d.task AND e.step IN ('posted', 'voided') AND e.seq > d.seq)";
+        report.in_doubt_total = self.number(&format!("SELECT count(*) {open}"))?;
+        let read = format!(
+            "SELECT d.job, d.task, d.at_ms, a.worker, a.orchestrator, d.why {open} ORDER BY d.seq LIMIT {SPELLED}"
+        );
+        let list = || -> rusqlite::Result<Vec<Doubt>> {
+            let doubt = |row: &rusqlite::Row<'_>| {
+                Ok(Doubt {
+                    job: row.get(0)?,
+                    task: row.get(1)?,
+                    at_ms: row.get(2)?,
+                    worker: row.get(3)?,
+                    orchestrator: row.get(4)?,
+                    why: row.get(5)?,
+                })
+            };
+            self.db.prepare(&read)?.query_map([], doubt)?.collect()
+        };
+        report.in_doubt = self.told(list())?;
+        Ok(())
+    }
+
+    fn number(&self, sql: &str) -> Result<u64, StoreFault> {
+        let number: i64 = self.told(self.db.query_row(sql, [], |row| row.get(0)))?;
+        Ok(u64::try_from(number).unwrap_or(0))
+    }
+}

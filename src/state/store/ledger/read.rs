@@ -1,0 +1,148 @@
+//! Reading the ledger beside a running proxy: one snapshot, nothing written.
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row};
+
+use super::schema::{self, SEGMENT_FIELDS};
+use crate::domain::money::Wei;
+use crate::state::store::sqlite::{self, StoreFault};
+
+/// A read-only connection that sees one moment of the ledger.
+#[derive(Debug)]
+pub struct Reader {
+    pub(super) db: Connection,
+    pub(super) path: PathBuf,
+}
+
+/// A segment's row as stored, with its digest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// In the order of `SEGMENT_FIELDS`.
+    pub(super) row: Vec<Value>,
+    pub(super) digest: Vec<u8>,
+}
+
+/// One step as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepRow {
+    pub seq: i64,
+    pub task: i64,
+    pub step: String,
+    pub at_ms: i64,
+    pub why: Option<String>,
+    /// Of an assignment.
+    pub worker: Option<String>,
+}
+
+/// One entry as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryRow {
+    pub seq: i64,
+    pub at_ms: i64,
+    pub account: String,
+    pub amount: String,
+}
+
+/// All that the ledger holds of one job.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobRecord {
+    pub steps: Vec<StepRow>,
+    pub segments: Vec<Segment>,
+    pub entries: Vec<EntryRow>,
+}
+
+// === impl Reader ===
+
+impl Reader {
+    pub fn open(path: &Path) -> Result<Reader, StoreFault> {
+        let db = sqlite::open_to_read(path)?;
+        sqlite::check_schema(&db, path, schema::WHAT, schema::VERSION)?;
+        let reader = Reader { db, path: path.to_owned() };
+        // All that follows sees the ledger as it was at the first look.
+        reader.told(reader.db.execute_batch("BEGIN DEFERRED; SELECT count(*) FROM schema_version;"))?;
+        Ok(reader)
+    }
+
+    pub(super) fn told<T>(&self, result: rusqlite::Result<T>) -> Result<T, StoreFault> {
+        result.map_err(|e| StoreFault::from_sqlite(&self.path, &e))
+    }
+
+    /// One job, for `explain`.
+    pub fn job(&self, job: &str) -> Result<JobRecord, StoreFault> {
+        let read = || -> rusqlite::Result<JobRecord> {
+            let steps = "SELECT seq, task, step, at_ms, why, worker FROM steps WHERE job = ?1 ORDER BY seq";
+            let steps = self.db.prepare(steps)?.query_map([job], step_row)?.collect::<Result<_, _>>()?;
+            let segments = format!("{} WHERE job = ?1 ORDER BY task", select_segments());
+            let segments = self.db.prepare(&segments)?.query_map([job], segment_row)?.collect::<Result<_, _>>()?;
+            // Keys of a job's posting sort together: `/` is followed by `0`.
+            let entries = "SELECT seq, at_ms, account, amount FROM entries \
+                           WHERE key >= 'post/' || ?1 || '/' AND key < 'post/' || ?1 || '0' ORDER BY seq";
+            let entries = self.db.prepare(entries)?.query_map([job], entry_row)?.collect::<Result<_, _>>()?;
+            Ok(JobRecord { steps, segments, entries })
+        };
+        self.told(read())
+    }
+}
+
+// === impl Segment ===
+
+impl Segment {
+    pub(super) fn field(&self, name: &str) -> &Value {
+        let at = SEGMENT_FIELDS.iter().position(|field| *field == name);
+        at.and_then(|at| self.row.get(at)).unwrap_or(&Value::Null)
+    }
+
+    /// A text column; empty when NULL.
+    pub fn text(&self, name: &str) -> &str {
+        if let Value::Text(text) = self.field(name) { text } else { "" }
+    }
+
+    pub fn number(&self, name: &str) -> Option<i64> {
+        if let Value::Integer(number) = self.field(name) { Some(*number) } else { None }
+    }
+
+    /// A pixel or byte count; 0 when NULL.
+    pub fn count(&self, name: &str) -> u64 {
+        self.number(name).and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
+    }
+
+    /// All columns by their names, as stored: amounts of wei are texts.
+    pub fn json(&self) -> serde_json::Value {
+        let value = |field: &Value| match field {
+            Value::Integer(number) => serde_json::Value::from(*number),
+            Value::Text(text) => serde_json::Value::from(text.as_str()),
+            _ => serde_json::Value::Null,
+        };
+        SEGMENT_FIELDS.iter().zip(&self.row).map(|(name, field)| ((*name).to_owned(), value(field))).collect()
+    }
+
+    /// An amount; None when the text is none.
+    pub fn wei(&self, name: &str) -> Option<Wei> {
+        self.text(name).parse().ok()
+    }
+}
+
+pub(super) fn select_segments() -> String {
+    format!("SELECT {}, digest FROM segments", SEGMENT_FIELDS.join(", "))
+}
+
+pub(super) fn segment_row(row: &Row<'_>) -> rusqlite::Result<Segment> {
+    let fields = (0..SEGMENT_FIELDS.len()).map(|at| row.get(at)).collect::<Result<_, _>>()?;
+    Ok(Segment { row: fields, digest: row.get(SEGMENT_FIELDS.len())? })
+}
+
+fn step_row(row: &Row<'_>) -> rusqlite::Result<StepRow> {
+    Ok(StepRow {
+        seq: row.get(0)?,
+        task: row.get(1)?,
+        step: row.get(2)?,
+        at_ms: row.get(3)?,
+        why: row.get(4)?,
+        worker: row.get(5)?,
+    })
+}
+
+fn entry_row(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
+    Ok(EntryRow { seq: row.get(0)?, at_ms: row.get(1)?, account: row.get(2)?, amount: row.get(3)? })
+}

@@ -1,0 +1,18 @@
+#!/bin/sh
+# What a bare Debian machine with Rust lacks: says so, then installs it.
+set -eu
+missing=""
+need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
+need cc build-essential
+need python3 python3
+need openssl openssl
+python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing="$missing python3-venv"
+command -v cargo >/dev/null 2>&1 || { echo "cargo is missing: install Rust first (rustup), then run this again" >&2; exit 1; }
+[ -n "$missing" ] || exit 0
+echo "The build and its tests need:$missing"
+command -v apt-get >/dev/null 2>&1 || { echo "no apt-get here: install these by hand, then run this again" >&2; exit 1; }
+sudo=""; [ "$(id -u)" = 0 ] || sudo="sudo"
+echo "Installing them: $sudo apt-get install -y$missing"
+$sudo apt-get update -qq
+# shellcheck disable=SC2086
+DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq $missing >/dev/null
