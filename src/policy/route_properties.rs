@@ -4,23 +4,24 @@ use proptest::prelude::*;
 use super::super::test_fleet::*;
 use super::super::*;
 
+type Row = (f64, u32, usize, Vec<f64>, u8, u64);
+
 /// A fleet in all states: ratio, samples, pinned, running for so long, state.
 fn fleet() -> impl Strategy<Value = Vec<Seat>> {
     let row = (0.05..4.0, 0u32..20, 0usize..9, prop::collection::vec(0.0..10.0, 0..4), 0u8..10, 0u64..40);
     prop::collection::vec(row, 1..24).prop_map(|rows| {
-        let one =
-            |(i, (ratio, samples, sessions, ages, state, successes)): (usize, (f64, u32, usize, Vec<f64>, u8, u64))| {
-                let mut seat = scored(i as u64, ratio, samples);
-                seat.successes = successes;
-                seat.pinned = (0..sessions).map(|s| pinned(&s.to_string(), 0.3)).collect();
-                seat.running = ages.iter().zip(0..).map(|(age, task)| running(task, at(60.0 - age))).collect();
-                seat.state = match state {
-                    0 => SeatState::Draining,
-                    1 | 2 => SeatState::Resting { until: at(55.0 + f64::from(state) * 4.0), why: "x".into() },
-                    _ => SeatState::Ready,
-                };
-                seat
+        let one = |(i, (ratio, samples, sessions, ages, state, successes)): (usize, Row)| {
+            let mut seat = scored(i as u64, ratio, samples);
+            seat.successes = successes;
+            seat.pinned = (0..sessions).map(|s| pinned(&s.to_string(), 0.3)).collect();
+            seat.running = ages.iter().zip(0..).map(|(age, task)| running(task, at(60.0 - age))).collect();
+            seat.state = match state {
+                0 => SeatState::Draining,
+                1 | 2 => SeatState::Resting { until: at(55.0 + f64::from(state) * 4.0), why: "x".into() },
+                _ => SeatState::Ready,
             };
+            seat
+        };
         rows.into_iter().enumerate().map(one).collect()
     })
 }
