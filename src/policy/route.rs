@@ -9,6 +9,8 @@ use crate::domain::seat::{Seat, SeatState, Session};
 use crate::domain::time::Moment;
 
 mod scan;
+#[cfg(test)]
+pub(crate) mod test_fleet;
 use scan::Scene;
 
 #[cfg(test)]
