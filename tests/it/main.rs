@@ -2,3 +2,4 @@
 mod bed;
 mod pool;
 mod through;
+mod worker_port;

@@ -5,8 +5,6 @@ mod reply;
 mod result;
 mod route;
 mod segment;
-#[cfg(test)]
-mod tests;
 mod upload;
 
 use std::sync::Arc;

@@ -6,9 +6,9 @@ use tokio::sync::oneshot;
 
 use super::upload::{Broken, Pace};
 use super::{Plane, reply, upload};
-use crate::pool::{Claim, Knock, TranscodeResult, Worker};
+use crate::pool::{Claim, Knock, TranscodeResult, Unclaimable, Worker};
 use crate::transport::{Body, ConnectionInfo};
-use crate::wire::headers::{self, CREDENTIALS, ERROR_TYPE, MULTIPART_TYPE, TRANSCODER_AUTHORIZATION};
+use crate::wire::headers::{self, BadHeader, CREDENTIALS, ERROR_TYPE, MULTIPART_TYPE, TRANSCODER_AUTHORIZATION};
 use crate::wire::multipart::boundary_from_content_type;
 
 /// A stock error text is a line.
@@ -40,6 +40,8 @@ async fn taken(
     let task = headers::task_id(headers);
     let claim = || match task {
         Ok(task) => plane.pool.claim(&worker, task).map_err(|why| reply::unclaimable(why, help)),
+        // Numbers, but none that was ever given out.
+        Err(BadHeader::Negative(_) | BadHeader::TooLarge(_)) => Err(reply::unclaimable(Unclaimable::Unknown, help)),
         Err(_) => Err(reply::text(StatusCode::BAD_REQUEST, "Invalid Task ID")),
     };
     let kind = match kind(headers) {
