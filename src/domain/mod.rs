@@ -6,6 +6,7 @@ pub mod job;
 pub mod ledger;
 pub mod money;
 pub mod outcome;
+pub mod print;
 pub mod score;
 pub mod seat;
 pub mod time;

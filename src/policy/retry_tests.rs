@@ -62,27 +62,19 @@ fn nothing_of_a_stranger_goes_up() {
 }
 
 #[test]
-fn attempt_times() {
-    // predicted, left, expected
+fn a_silent_worker_is_left_when_another_can_still_make_it() {
+    // predicted, waited, other, left -> elsewhere
     let table = [
-        (0.2, 7.65, 1.5),
-        (0.8, 7.65, 2.4),
-        (2.0, 7.65, 5.25),
-        (3.0, 7.65, 4.05),
-        (3.5, 7.65, 7.65),
-        (30.0, 7.65, 7.65),
-        (f64::INFINITY, 7.65, 7.65),
-        (f64::NAN, 7.65, 7.65),
-        (0.2, 2.0, 2.0),
-        (0.2, 0.0, 0.0),
+        (0.4, 1.5, 0.4, 6.0, true, "overdue, time for another"),
+        (1.0, 1.5, 1.0, 6.0, false, "within its patience"),
+        (6.4, 1.5, 0.4, 6.0, true, "a stuck seat: a fresh start is far sooner"),
+        (6.0, 1.5, 5.5, 6.1, false, "slow, and the other is slow too"),
+        (2.0, 4.0, 1.2, 3.5, true, "the last moment for the other"),
+        (0.4, 7.0, 0.4, 0.3, false, "the other could not make it"),
     ];
-    for (predicted, left, expected) in table {
-        let now = at(100.0);
-        let answer_by = now + Duration::from_secs_f64(left);
-        let time = attempt_time(predicted, now, answer_by, &rules()).as_secs_f64();
-        assert!((time - expected).abs() < 1e-6, "{predicted} of {left}: {time}, not {expected}");
+    for (predicted, waited, other, left, expected, why) in table {
+        assert_eq!(elsewhere(predicted, waited, other, left, &rules()), expected, "{why}");
     }
-    assert_eq!(attempt_time(1.0, at(9.0), at(5.0), &rules()), Duration::ZERO, "the answer is overdue");
 }
 
 #[test]

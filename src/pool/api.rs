@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::Shared;
 
 use crate::domain::capability::{Bits, Capabilities, Need};
 use crate::domain::ids::{Address, ConnId, Epoch, SessionKey, TaskId, WorkerName};
+use crate::domain::print::Print;
 use crate::domain::work::{MediaFacts, Profile};
 pub use crate::state::shelf::{ShelfFull, SourceReader, SourceWriter, Spool, Stored};
+use crate::state::store::ledger::Durable;
 
 // --- worker side ---
 
@@ -144,10 +147,15 @@ pub struct NewJob {
     pub message: Bytes,
 }
 
+/// Tells when a result is durable in the ledger. Its last byte goes up after that, so that an
+/// orchestrator never has what a crash would make us forget.
+#[derive(Clone, Debug)]
+pub struct Recorded(pub(super) Shared<Durable>);
+
 /// What goes up for a job.
 #[derive(Debug)]
 pub enum Answer {
-    Result(Arc<TranscodeResult>),
+    Result(Arc<TranscodeResult>, Recorded),
     /// `livepeer/transcoding-error` with this text.
     Error(String),
     /// The orchestrator that asked is gone: nothing to send.
@@ -183,24 +191,28 @@ pub struct Offer {
 /// A seat's number, for logs.
 pub type Conn = ConnId;
 
+// === impl Recorded ===
+
+impl Recorded {
+    /// Waits for the commit; the error is the ledger's.
+    pub async fn wait(self) -> Result<(), String> {
+        self.0.await.map_err(|down| down.to_string())
+    }
+}
+
 // === impl TranscodeResult ===
 
 impl TranscodeResult {
-    /// Tells two results apart without keeping their bytes: sizes, pixels and video digests.
+    /// Tells two results apart without keeping their bytes: pixels, sizes and contents.
     pub fn print(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        let mut mix = |value: u64| {
-            hash = (hash ^ value).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
-        };
-        mix(self.decoded_pixels);
+        let mut print = Print::default();
+        print.word(self.decoded_pixels);
         for part in &self.parts {
-            mix(part.body.len());
-            mix(part.pixels.map_or(u64::MAX, |p| p ^ 1));
-            if let MediaFacts::Counted(facts) = &part.facts {
-                mix(facts.digest);
-            }
+            print.word(part.body.len());
+            print.word(part.pixels.map_or(u64::MAX, |pixels| pixels));
+            print.word(part.body.print());
         }
-        hash
+        print.finish()
     }
 }
 

@@ -54,7 +54,12 @@ impl Inner {
     }
 
     fn invited(&self, token: &str) -> Result<Worker, Refusal> {
-        match self.roster.find(token, self.clock.unix_ms()) {
+        let mut found = self.roster.find(token, self.clock.unix_ms());
+        // An invitation of a moment ago, made by another process: look before a fatal answer.
+        if found == Err(TokenFault::Unknown) && self.roster.refresh_if_changed().is_ok_and(|changed| changed) {
+            found = self.roster.find(token, self.clock.unix_ms());
+        }
+        match found {
             Ok(record) => Ok(Worker {
                 name: record.name,
                 address: record.address,

@@ -2,10 +2,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::api::{Mode, SourceReader, Spool, TranscodeResult, Unclaimable, Verdict, Worker};
+use super::api::{Mode, Recorded, SourceReader, Spool, TranscodeResult, Unclaimable, Verdict, Worker};
 use super::{Inner, Pool, Rules};
 use crate::domain::ids::{Address, ConnId, TaskId, WorkerName};
 use crate::domain::job::Job;
@@ -52,7 +53,7 @@ enum Phase {
 /// What the job hears of its lease.
 #[derive(Debug)]
 pub enum LeaseEnd {
-    Result(Arc<TranscodeResult>, Credit, u64),
+    Result(Arc<TranscodeResult>, Credit, u64, Recorded),
     Failed(Failure),
 }
 
@@ -240,7 +241,7 @@ impl Claim {
         let step = self.resulted(&result, &credit, now);
         self.inner.succeeded(lease, now);
         let durable = match self.inner.ledger.append(Step::Resulted(step)) {
-            Ok(durable) => durable,
+            Ok(durable) => durable.shared(),
             Err(down) => {
                 let _ = end.send(LeaseEnd::Failed(Failure::Pool(down.to_string())));
                 return Verdict::Storage(down.to_string());
@@ -248,7 +249,8 @@ impl Claim {
         };
         let received = now.since(lease.dispatched).as_micros();
         let received = u64::try_from(received).unwrap_or(u64::MAX);
-        if end.send(LeaseEnd::Result(Arc::new(result), credit, received)).is_err() {
+        let recorded = Recorded(durable.clone());
+        if end.send(LeaseEnd::Result(Arc::new(result), credit, received, recorded)).is_err() {
             self.inner.void(lease.job.id, lease.task, "the job was answered without it");
             *lease.phase.lock() = Phase::Over { at: now };
             return Verdict::Late;

@@ -175,10 +175,10 @@ impl Ticket {
         self.inner.inflight.insert(lease.task, lease.key.clone(), lease.clone());
         self.record.attempt(&seating, now);
         let mut attempt = Attempt { inner: self.inner.clone(), lease: lease.clone(), end, settled: false };
-        let assigned = match self.inner.ledger.append(Step::Assigned(assigned(&lease, &self.inner))) {
-            Ok(durable) => durable,
-            Err(down) => return Err(attempt.settle(Failure::Pool(down.to_string()), false)),
-        };
+        // Nobody waits for this step: the result's own commit comes after it in the same queue.
+        if let Err(down) = self.inner.ledger.append(Step::Assigned(assigned(&lease, &self.inner))) {
+            return Err(attempt.settle(Failure::Pool(down.to_string()), false));
+        }
         let order = Order::Segment { message: self.job.message.clone(), task: lease.task, key: lease.key.clone() };
         if seating.line.orders.try_send(order).is_err() {
             let failure = attempt.settle(Failure::Disconnected, false);
@@ -188,12 +188,11 @@ impl Ticket {
         let end = self.wait_for_end(&mut attempt, tried).await?;
         let now = self.inner.clock.now();
         match end {
-            LeaseEnd::Result(result, credit, micros) => {
+            LeaseEnd::Result(result, credit, micros, recorded) => {
                 attempt.settled = true;
                 self.inner.inflight.close_key(&lease.key);
                 self.record.won(lease.task, &credit, micros, now);
-                assigned.await.map_err(|down| Failure::Pool(down.to_string()))?;
-                Ok(Tried::Won(Answer::Result(result), lease.task))
+                Ok(Tried::Won(Answer::Result(result, recorded), lease.task))
             }
             LeaseEnd::Failed(failure) => {
                 let failure = self.blame(failure);

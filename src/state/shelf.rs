@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 use crate::domain::outcome::Failure;
+use crate::domain::print::Print;
 use crate::domain::work::MediaFacts;
 
 /// Bytes in use and the most that may be. Cheap to clone.
@@ -74,6 +75,7 @@ pub struct Spool {
     chunks: Vec<Bytes>,
     file: Option<tokio::fs::File>,
     bytes: u64,
+    print: Print,
     memory: u64,
     limit: u64,
     room: Room,
@@ -83,6 +85,7 @@ pub struct Spool {
 #[derive(Debug)]
 pub struct Stored {
     bytes: u64,
+    print: u64,
     body: StoredBody,
     _room: Room,
 }
@@ -114,7 +117,7 @@ impl Shelf {
 
     /// Room for a part: up to `memory` bytes in memory, up to `limit` in all.
     pub fn spool(&self, memory: u64, limit: u64) -> Spool {
-        Spool { chunks: Vec::new(), file: None, bytes: 0, memory, limit, room: self.room() }
+        Spool { chunks: Vec::new(), file: None, bytes: 0, print: Print::default(), memory, limit, room: self.room() }
     }
 
     fn room(&self) -> Room {
@@ -264,6 +267,7 @@ impl Spool {
         if self.bytes > self.limit {
             return Err(ShelfFull::Item(self.limit));
         }
+        self.print.feed(&chunk);
         if let Some(file) = &mut self.file {
             return Ok(file.write_all(&chunk).await?);
         }
@@ -291,7 +295,7 @@ impl Spool {
             }
             None => StoredBody::Memory(self.chunks),
         };
-        Ok(Stored { bytes: self.bytes, body, _room: self.room })
+        Ok(Stored { bytes: self.bytes, print: self.print.finish(), body, _room: self.room })
     }
 }
 
@@ -304,6 +308,11 @@ impl Stored {
 
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
+    }
+
+    /// Tells its contents from others of the same length.
+    pub fn print(&self) -> u64 {
+        self.print
     }
 
     /// Chunk `index` of the body from its beginning; `None` at the end.

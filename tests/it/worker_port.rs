@@ -179,7 +179,7 @@ async fn a_segment_goes_through() {
     let results = Client::dial(port.address).await;
     let answer = results.post(&worker.headers(&notice), &body(rendition(), PIXELS)).await;
     assert_eq!(answer, (200, "OK".into()));
-    let Answer::Result(result) = timeout(SECOND, job).await.unwrap().unwrap() else { panic!("no result") };
+    let Answer::Result(result, _) = timeout(SECOND, job).await.unwrap().unwrap() else { panic!("no result") };
     assert_eq!((result.parts.len(), result.parts[0].pixels), (1, Some(PIXELS)));
     let MediaFacts::Counted(facts) = &result.parts[0].facts else { panic!("{:?}", result.parts[0].facts) };
     assert_eq!((facts.width, facts.height, facts.frames), (426, 240, 60));
@@ -259,7 +259,7 @@ async fn strangers_and_strange_tasks_touch_no_job() {
         assert_eq!(answer.0, status, "{name}: {value:?}: {answer:?}");
     }
     assert_eq!(holder.client.post(&headers, &good).await, (200, "OK".into()));
-    assert!(matches!(timeout(SECOND, job).await.unwrap().unwrap(), Answer::Result(_)));
+    assert!(matches!(timeout(SECOND, job).await.unwrap().unwrap(), Answer::Result(..)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use super::status::Status;
 use super::{Uplink, multipart, post};
 use crate::domain::ids::Epoch;
 use crate::domain::time::Moment;
-use crate::pool::{TranscodeResult, Upstream};
+use crate::pool::{Recorded, TranscodeResult, Upstream};
 use crate::telemetry;
 use crate::transport::client::h1::H1;
 use crate::transport::client::{Origin, Speak};
@@ -59,7 +59,13 @@ impl Budget {
 
 impl Uplink {
     /// Forwards a result. Whatever goes wrong, the task is answered.
-    pub(super) async fn send_result(&self, reply: &Reply, answer_by: Moment, result: Arc<TranscodeResult>) -> Upstream {
+    pub(super) async fn send_result(
+        &self,
+        reply: &Reply,
+        answer_by: Moment,
+        result: Arc<TranscodeResult>,
+        recorded: Recorded,
+    ) -> Upstream {
         let clock = self.pool.clock();
         let due = clock.instant(answer_by);
         let late = || Upstream::Unsent("the result could not be on its way in time".into());
@@ -82,7 +88,7 @@ impl Uplink {
                     return late();
                 }
             };
-            let body = multipart::body(result.clone(), writer.clone());
+            let body = multipart::body(result.clone(), writer.clone(), recorded.clone());
             let post = Post::result(self, reply.task, result.decoded_pixels, &writer, body);
             let cut = clock.instant(reply.budget.end.before(CUT));
             let outcome = post.send(self, conn, cut, clock.instant(reply.budget.end + WORD_AFTER)).await;

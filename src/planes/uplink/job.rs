@@ -40,7 +40,7 @@ async fn work(uplink: &Arc<Uplink>, mut ticket: Ticket, url: &str, reply: &Reply
         }
     };
     let upstream = match answer {
-        Answer::Result(result) => uplink.send_result(reply, job.answer_by, result).await,
+        Answer::Result(result, recorded) => uplink.send_result(reply, job.answer_by, result, recorded).await,
         Answer::Error(text) => {
             uplink.send_error(reply, &text).await;
             Upstream::Unsent(text)

@@ -7,7 +7,7 @@ use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 
-use crate::pool::TranscodeResult;
+use crate::pool::{Recorded, TranscodeResult};
 use crate::transport::client::h1::OutBody;
 use crate::wire::multipart::{PartOut, Writer};
 
@@ -30,10 +30,15 @@ pub(super) fn writer(result: &TranscodeResult) -> Writer {
 }
 
 /// The body as it is sent, chunk by chunk.
-pub(super) fn body(result: Arc<TranscodeResult>, writer: Writer) -> OutBody {
-    let chunks = stream::unfold((result, writer, At::Head(0)), |(result, writer, at)| async move {
+pub(super) fn body(result: Arc<TranscodeResult>, writer: Writer, recorded: Recorded) -> OutBody {
+    let chunks = stream::unfold((result, writer, recorded, At::Head(0)), |(result, writer, recorded, at)| async move {
         let (chunk, at) = next(&result, &writer, at).await?;
-        Some((chunk.map(Frame::data), (result, writer, at)))
+        // The last line makes it a result: only when the ledger has it.
+        let chunk = match at {
+            At::Done => recorded.clone().wait().await.map_err(io::Error::other).and(chunk),
+            _ => chunk,
+        };
+        Some((chunk.map(Frame::data), (result, writer, recorded, at)))
     });
     StreamBody::new(chunks).boxed_unsync()
 }

@@ -115,8 +115,25 @@ async fn registered(shared: &Arc<Shared>, registration: &Arc<Registration>) -> i
 /// The stock loop ends at two messages, and at the code Canceled.
 fn classify(status: &Status) -> End {
     let why = format!("{:?}: {}", status.code(), status.message());
-    let fatal = [INVALID_SECRET, ZERO_CAPACITY].contains(&status.message()) || status.code() == Code::Cancelled;
+    let canceled = status.code() == Code::Cancelled && !cut_off(status);
+    let fatal = [INVALID_SECRET, ZERO_CAPACITY].contains(&status.message()) || canceled;
     if fatal { End::ForGood(why) } else { End::Again(why) }
+}
+
+/// hyper says "canceled" of a call whose connection went; grpc-go calls that Unavailable. A reset
+/// by the peer carries an h2 reason, a status sent by the peer has no source.
+fn cut_off(status: &Status) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return !(h2.is_remote() && h2.reason() == Some(h2::Reason::CANCEL));
+        }
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn request(shared: &Shared) -> Bytes {
