@@ -69,6 +69,10 @@ struct Bucket {
     slow_sum: f32,
     fast_weight: f32,
     fast_sum: f32,
+    /// Seconds after `at` until too little is left of either: a read then needs no exponential
+    /// to know it.
+    slow_lasts: f32,
+    fast_lasts: f32,
 }
 
 impl Default for ScoreParams {
@@ -126,7 +130,7 @@ impl Scores {
     pub fn ratio(&self, class: Class, concurrency: f64, prior: f64, now: Moment, params: &ScoreParams) -> f64 {
         let Some(score) = self.find(class) else { return prior * growth(concurrency) };
         let wanted = bucket_of(concurrency);
-        let fresh = |b: &usize| score.buckets[*b].weight_at(now, params) >= FADED;
+        let fresh = |b: &usize| score.buckets[*b].is_fresh(now);
         let any = |b: &usize| score.buckets[*b].slow_weight > 0.0;
         let nearest = |kept: &dyn Fn(&usize) -> bool| {
             (0..=wanted).rev().find(|b| kept(b)).or_else(|| (wanted + 1..BUCKETS).find(|b| kept(b)))
@@ -216,14 +220,14 @@ impl Bucket {
         self.slow_sum = self.slow_sum * slow + ratio;
         self.fast_weight = self.fast_weight * fast + 1.0;
         self.fast_sum = self.fast_sum * fast + ratio;
+        self.slow_lasts = lasts(self.slow_weight, FADED, params.slow_tau);
+        self.fast_lasts = lasts(self.fast_weight, FAST_HEARD, params.fast_tau);
         self.at = self.at.max(now);
     }
 
-    fn weight_at(&self, now: Moment, params: &ScoreParams) -> f64 {
-        if self.slow_weight == 0.0 {
-            return 0.0;
-        }
-        f64::from(self.slow_weight) * decay(now, self.at, params.slow_tau)
+    /// Whether enough is left of it to be heard before its neighbours.
+    fn is_fresh(&self, now: Moment) -> bool {
+        self.slow_weight > 0.0 && now.secs_since(self.at) <= f64::from(self.slow_lasts)
     }
 
     /// The greater of the slow mean, shrunk to the prior, and the fast one: quick to fear,
@@ -233,8 +237,8 @@ impl Bucket {
         let (weight, sum) = (f64::from(self.slow_weight) * kept, f64::from(self.slow_sum) * kept);
         let whole = weight + params.prior_weight;
         let slow = if whole > 0.0 { (sum + params.prior_weight * prior) / whole } else { prior };
-        let fast_left = f64::from(self.fast_weight) * decay(now, self.at, params.fast_tau);
-        if fast_left > FAST_HEARD { slow.max(f64::from(self.fast_sum / self.fast_weight)) } else { slow }
+        let fast_heard = now.secs_since(self.at) < f64::from(self.fast_lasts);
+        if fast_heard { slow.max(f64::from(self.fast_sum / self.fast_weight)) } else { slow }
     }
 }
 
@@ -246,6 +250,11 @@ fn bucket_of(concurrency: f64) -> usize {
 /// How much slower than alone, where nothing was measured.
 fn growth(concurrency: f64) -> f64 {
     if concurrency <= 1.0 { 1.0 } else { concurrency.powf(GROWTH) }
+}
+
+/// Seconds until `weight` has decayed to `least`; 0 when it has.
+fn lasts(weight: f32, least: f64, tau: f64) -> f32 {
+    if tau <= 0.0 { f32::INFINITY } else { (tau * (f64::from(weight) / least).ln()).max(0.0) as f32 }
 }
 
 fn decay(now: Moment, then: Moment, tau: f64) -> f64 {

@@ -175,7 +175,8 @@ pub fn survey(seats: &[Seat], ask: &Ask<'_>, rules: &RouteRules, priors: &Priors
 pub fn predict(seat: &Seat, ask: &Ask<'_>, rules: &RouteRules, priors: &Priors, now: Moment) -> Prediction {
     let prior = priors.of(ask.class, rules);
     let own = u32::from(ask.session.pin == Some(seat.conn));
-    let concurrency = expected_concurrency(seat, ask);
+    let occupied = seat.occupied();
+    let concurrency = expected_concurrency(seat, ask, occupied);
     let scored = seat.scores.ratio(ask.class, concurrency, prior, now, &rules.score);
     let ratio = scored.max(oldest_age(seat, ask.class, now));
     let init = if ask.session.is_warm(seat.conn, now) { 0.0 } else { seat.scores.init(ask.class) };
@@ -184,7 +185,7 @@ pub fn predict(seat: &Seat, ask: &Ask<'_>, rules: &RouteRules, priors: &Priors, 
     let failure_rate = seat.scores.failure_rate(ask.class, now, &rules.score);
     let odds = failure_rate / (1.0 - failure_rate).max(0.01);
     let after_failure = |time: f64| time + odds * (time.min(2.0) + ask.units * prior);
-    let assigned = (seat.occupied() as f64 - f64::from(own)).max(0.0);
+    let assigned = (occupied as f64 - f64::from(own)).max(0.0);
     let load = (assigned + 1.0) / f64::from(seat.capacity().max(1));
     let compared = if ask.tried.is_empty() { steady } else { time };
     let cost = after_failure(compared) / ask.soft_target.max(0.001) + rules.fairness * load;
@@ -198,13 +199,14 @@ pub fn filter(seat: &Seat, ask: &Ask<'_>, now: Moment) -> Filter {
     if fit != Filter::Passed || ask.session.pin == Some(seat.conn) {
         return fit;
     }
-    if says_full(seat, now) || seat.occupied() >= seat.offered() as usize {
+    let occupied = seat.occupied();
+    if says_full(seat, now) || occupied >= seat.offered() as usize {
         return Filter::Full;
     }
     if seat.on_trial() && !seat.running.is_empty() {
         return Filter::Trial;
     }
-    if seat.occupied() >= seat.capacity() as usize { Filter::Full } else { Filter::Passed }
+    if occupied >= seat.capacity() as usize { Filter::Full } else { Filter::Passed }
 }
 
 /// What no load changes: whether the seat is there, able, and not tried before.
@@ -234,12 +236,12 @@ fn says_full(seat: &Seat, now: Moment) -> bool {
 
 /// One for the job itself, the expected share of every other session, and one for each attempt
 /// that belongs to no session here, or that we gave up: a hung worker looks busy.
-fn expected_concurrency(seat: &Seat, ask: &Ask<'_>) -> f64 {
+fn expected_concurrency(seat: &Seat, ask: &Ask<'_>, occupied: usize) -> f64 {
     let mut shares: f64 = seat.pinned.iter().map(|(_, share)| share.clamp(0.0, 1.0)).sum();
     if ask.session.pin == Some(seat.conn) {
         shares = (shares - ask.session.rtr.map_or(1.0, |r| r.clamp(0.0, 1.0))).max(0.0);
     }
-    1.0 + shares + (seat.occupied() - seat.pinned.len()) as f64
+    1.0 + shares + (occupied - seat.pinned.len()) as f64
 }
 
 /// Whether a job in flight on the seat, not its record, makes the prediction what it is.
