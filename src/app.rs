@@ -1,11 +1,12 @@
 //! The composition root: builds the floors from the bottom up, and takes them down again.
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 use crate::config::settings::Settings;
@@ -130,12 +131,12 @@ async fn sweep(pool: Pool, tasks: Tasks) {
 
 /// One recorder a process, however many proxies run in it.
 fn recorder() -> Result<PrometheusHandle> {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    if let Some(handle) = HANDLE.get() {
-        return Ok(handle.clone());
+    static HANDLE: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    let mut handle = HANDLE.lock();
+    if handle.is_none() {
+        *handle = Some(PrometheusBuilder::new().install_recorder().context("installing the metrics recorder")?);
     }
-    let handle = PrometheusBuilder::new().install_recorder().context("metrics")?;
-    Ok(HANDLE.get_or_init(|| handle).clone())
+    handle.clone().context("no metrics recorder")
 }
 
 // === impl Running ===
@@ -144,8 +145,9 @@ impl Running {
     /// Drains and stops: no new jobs, running ones end, then the workers are told to come back.
     /// Whether all of it ended within `drain`.
     pub async fn stop(self, drain: Duration) -> bool {
-        self.pool.drain();
+        // The orchestrators first: what they still send while their streams close is worked, too.
         let jobs_done = self.orchestrators.close(drain).await;
+        self.pool.drain();
         self.pool.goodbye("the pool is restarting; come back in a moment");
         // Workers get the word and a chance to read it, before sockets go.
         let served = self.serving.close(Duration::from_secs(2)).await;

@@ -62,15 +62,10 @@ pub async fn run(args: DemoArgs, out: &mut dyn Write) -> Result<bool> {
     play(&args, &mut scene, &mut screen, out).await?;
     let (tally, folder) = scene.close(DRAIN).await?;
     if args.json {
-        writeln!(out, "{:#}", serde_json::to_value(&tally)?).context("printing")?;
+        // Not by way of a `Value`, which would sort the keys.
+        writeln!(out, "{}", serde_json::to_string_pretty(&tally)?).context("printing")?;
     } else {
         screen.closing(&tally, out)?;
-        ledger::report(
-            &ledger::ReportArgs { by: ledger::By::Worker, from: None, to: None, output: Output::Table },
-            &folder.data(),
-            out,
-        )?;
-        writeln!(out).context("printing")?;
         ledger::verify(&ledger::VerifyArgs { output: Output::Table }, &folder.data(), out)?;
         if let Some(kept) = &args.keep {
             writeln!(out, "\nkept: openpool-proxy --config {} ledger report", kept.join(cast::CONFIG).display())

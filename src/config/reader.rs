@@ -103,6 +103,10 @@ impl Reader {
         }
         let said = why.said.lines().next().unwrap_or_default();
         let said = said.rsplit_once(" at line ").map_or(said, |(front, _)| front);
+        if said.starts_with("multiple YAML documents") {
+            let wrong = Wrong::new("E102", "a second document begins above this", "keep one, and remove its `---`");
+            return self.wrong(source, &(why.at..why.at + 1), wrong);
+        }
         let cause = format!("this is not YAML: {}", said.chars().take(160).collect::<String>());
         let remedy = "mend this line or the one above it: blanks after `:`, closed quotes and brackets, even indents";
         self.wrong(source, &(why.at..why.at + 1), Wrong::new("E102", cause, remedy));

@@ -93,7 +93,6 @@ fn by_tree(node: &Node, secret: bool, masks: &mut Vec<Range<usize>>, hidden: &mu
             for entry in entries {
                 if secret {
                     masks.push(entry.key_span.clone());
-                    hidden.push(entry.key.clone());
                 }
                 by_tree(&entry.value, secret || secret_name(&entry.key), masks, hidden);
             }
@@ -153,7 +152,9 @@ fn reference_len(value: &str) -> usize {
     if !is_reference(&value[quoted..]) {
         return 0;
     }
-    quoted + value[quoted..].find(|c: char| c.is_whitespace() || ",}]\"'".contains(c)).unwrap_or(value.len() - quoted)
+    let rest = &value[quoted..];
+    let end = rest.find(|c: char| c.is_whitespace() || ",}]\"'".contains(c)).unwrap_or(rest.len());
+    quoted + end + usize::from(quoted > 0 && rest[end..].starts_with(['"', '\'']))
 }
 
 /// `user:password` of an address.

@@ -84,22 +84,16 @@ pub fn upstream_text(failure: &Failure) -> String {
     text.to_owned()
 }
 
-/// How long an attempt may take before the job goes elsewhere: patience x predicted time, not
-/// under the least, and early enough that another try still fits before `answer_by`. Where no
-/// second try of that length fits, the attempt has all the time there is.
-pub fn attempt_time(predicted: f64, now: Moment, answer_by: Moment, rules: &RetryRules) -> Duration {
-    let left = answer_by.since(now);
-    if !predicted.is_finite() || predicted > left.as_secs_f64() {
-        return left;
-    }
-    let least = rules.least_patience.as_secs_f64();
-    let other_try = (predicted.max(0.0) * TRY_ROOM).max(least);
-    let before_other = left.as_secs_f64() - other_try;
-    if before_other < other_try {
-        return left;
-    }
-    let patience = (rules.patience * predicted).max(least);
-    Duration::from_secs_f64(patience.min(before_other))
+/// Whether a job that has waited `waited` seconds for an answer goes to another seat, predicted
+/// to take `other`, while `left` seconds remain: when the other can still make it, and the
+/// present one is overdue, or a fresh start elsewhere takes less than half of what is predicted
+/// to be left here, or this is the last moment at which the other can make it.
+pub fn elsewhere(predicted: f64, waited: f64, other: f64, left: f64, rules: &RetryRules) -> bool {
+    let fits = other * TRY_ROOM < left;
+    let overdue = waited >= rules.patience * predicted;
+    let hopeless = predicted - waited > 2.0 * other;
+    let last_call = waited >= predicted && left < 3.0 * other;
+    fits && (overdue || hopeless || last_call)
 }
 
 /// Whether to try again after `failure`. A refusal because the worker is full cost nothing, so

@@ -92,7 +92,7 @@ fn judge_part(profile: &Profile, span: &Span<'_>, part: &PartClaim) -> Result<(O
             Err(format!("{asked} was asked for, H.264 in MPEG-TS came"))
         }
         MediaFacts::Uncounted { .. } => {
-            let most = u64::from(profile.width) * u64::from(profile.height) * span.most_frames(profile);
+            let most = pixels(profile.width, profile.height, span.most_frames(profile));
             Ok((None, part.reported.min(most)))
         }
         MediaFacts::Counted(found) => {
@@ -101,7 +101,7 @@ fn judge_part(profile: &Profile, span: &Span<'_>, part: &PartClaim) -> Result<(O
             if span.source.is_some_and(|source| source.digest == found.digest) {
                 return Err("it is the source, not a rendition of it".into());
             }
-            let computed = found.pixels();
+            let computed = pixels(found.width, found.height, found.frames);
             if part.reported > computed {
                 return Err(format!("you reported {} pixels, we counted {computed}", part.reported));
             }
@@ -231,11 +231,15 @@ impl Span<'_> {
     /// nothing says how many frames to expect.
     fn believed(&self, profile: &Profile, found: &Counted) -> u64 {
         if self.frames(profile).is_some() {
-            return found.pixels();
+            return pixels(found.width, found.height, found.frames);
         }
-        let frames = found.frames.min(self.most_frames(profile));
-        u64::from(found.width).saturating_mul(u64::from(found.height)).saturating_mul(frames)
+        pixels(found.width, found.height, found.frames.min(self.most_frames(profile)))
     }
+}
+
+/// Of numbers that a stranger chose: never an overflow.
+fn pixels(width: u32, height: u32, frames: u64) -> u64 {
+    (u64::from(width) * u64::from(height)).saturating_mul(frames)
 }
 
 fn counted(facts: Option<&MediaFacts>) -> Option<&Counted> {

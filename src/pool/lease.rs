@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::api::{SourceReader, Spool, TranscodeResult, Unclaimable, Verdict, Worker};
+use super::api::{Mode, SourceReader, Spool, TranscodeResult, Unclaimable, Verdict, Worker};
 use super::{Inner, Pool, Rules};
 use crate::domain::ids::{Address, ConnId, TaskId, WorkerName};
 use crate::domain::job::Job;
@@ -27,6 +27,8 @@ pub struct Lease {
     pub key: Arc<str>,
     pub conn: ConnId,
     pub worker: WorkerName,
+    /// Came in by the pool's one secret.
+    pub shared: bool,
     pub address: Option<Address>,
     pub dispatched: Moment,
     pub prediction: Prediction,
@@ -81,6 +83,7 @@ impl Lease {
             key: format!("{:032x}", seating.key).into(),
             conn: seating.pick.conn,
             worker: seating.worker.clone(),
+            shared: seating.line.shared,
             address: seating.address,
             dispatched: now,
             prediction: seating.pick.prediction,
@@ -142,7 +145,10 @@ impl Pool {
     /// The right to answer `task`.
     pub fn claim(&self, worker: &Worker, task: TaskId) -> Result<Claim, Unclaimable> {
         let lease = self.inner.inflight.task(task).ok_or(Unclaimable::Unknown)?;
-        if lease.worker != worker.name {
+        // The fork's worker names its address when it registers and not when it posts; the pool's
+        // secret and a task number that cannot be guessed are its proof.
+        let shared = lease.shared && worker.mode == Mode::Shared && worker.address.is_none();
+        if lease.worker != worker.name && !shared {
             telemetry::result_not_theirs(&worker.name, &lease.worker);
             return Err(Unclaimable::NotYours);
         }

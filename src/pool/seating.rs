@@ -49,7 +49,7 @@ impl Pool {
         let now = self.clock().now();
         let conn = ConnId(self.inner.next_conn());
         let (sender, orders) = mpsc::channel(LINE);
-        let line = Line { orders: sender, token: worker.token.clone() };
+        let line = Line { orders: sender, token: worker.token.clone(), shared: worker.mode == Mode::Shared };
         {
             let mut table = self.inner.table.lock();
             if table.fleet.seats.len() >= rules.join.registrations {

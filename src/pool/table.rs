@@ -36,6 +36,8 @@ pub struct Line {
     pub orders: mpsc::Sender<Order>,
     /// Public id of the token that opened it.
     pub token: Option<Arc<str>>,
+    /// Came in by the pool's one secret.
+    pub shared: bool,
 }
 
 /// A pick with its permit given.
@@ -43,7 +45,7 @@ pub struct Seating {
     pub pick: Pick,
     pub task: TaskId,
     pub key: u128,
-    pub line: mpsc::Sender<Order>,
+    pub line: Line,
     pub worker: crate::domain::ids::WorkerName,
     pub address: Option<crate::domain::ids::Address>,
     /// The session's encoder is warm there.
@@ -76,7 +78,7 @@ impl Table {
         if let Some(session) = self.fleet.sessions.get_mut(&job.session) {
             session::dispatched(session, conn, now);
         }
-        let line = self.fleet.line(conn).map(|line| line.orders.clone()).ok_or_else(NoSeat::default)?;
+        let line = self.fleet.line(conn).cloned().ok_or_else(NoSeat::default)?;
         let seat = &self.fleet.seats[pick.seat];
         Ok(Seating {
             task,
@@ -90,11 +92,11 @@ impl Table {
         })
     }
 
-    /// Whether anybody else could have the job now.
-    pub fn alternative(&self, job: &Job, tried: &[ConnId], now: Moment) -> bool {
+    /// The least time, in seconds, that anybody else is predicted to take for the job.
+    pub fn best_other(&self, job: &Job, tried: &[ConnId], rules: &Rules, now: Moment) -> Option<f64> {
         let session = Session::default();
         let ask = ask(job, tried, &session);
-        self.fleet.seats.iter().any(|seat| route::filter(seat, &ask, now) == route::Filter::Passed)
+        route::best_time(&self.fleet.seats, &ask, &rules.route, &self.priors, now)
     }
 
     /// A number towards a worker that cannot be guessed and does not come again: 63 random bits.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use super::api::{Answer, NewJob, Order, SourceWriter, Upstream};
@@ -15,10 +15,13 @@ use crate::domain::ids::{ConnId, JobId, TaskId};
 use crate::domain::job::{Job, budget};
 use crate::domain::ledger::{Assigned, Step};
 use crate::domain::outcome::Failure;
+use crate::domain::time::Moment;
 use crate::policy::retry;
 use crate::policy::route::NoSeat;
 use crate::telemetry;
 
+/// A silent worker is looked at this often, once the least patience is over.
+const PATIENCE_STEP: Duration = Duration::from_millis(250);
 /// A job stops waiting for a seat this long before its answer is due.
 const NO_SEAT_MARGIN: Duration = Duration::from_millis(1000);
 
@@ -177,7 +180,7 @@ impl Ticket {
             Err(down) => return Err(attempt.settle(Failure::Pool(down.to_string()), false)),
         };
         let order = Order::Segment { message: self.job.message.clone(), task: lease.task, key: lease.key.clone() };
-        if seating.line.try_send(order).is_err() {
+        if seating.line.orders.try_send(order).is_err() {
             let failure = attempt.settle(Failure::Disconnected, false);
             self.record.ended(lease.task, &failure, self.inner.clock.now());
             return Ok(Tried::Lost(lease.conn, failure));
@@ -209,12 +212,10 @@ impl Ticket {
         }
     }
 
-    /// The lease's end; the source's failure; or patience running out while somebody else is free.
+    /// The lease's end; the source's failure; or that somebody else will be done sooner.
     async fn wait_for_end(&mut self, attempt: &mut Attempt, tried: &[ConnId]) -> Result<LeaseEnd, Failure> {
         let lease = attempt.lease.clone();
-        let now = self.inner.clock.now();
-        let patience = retry::attempt_time(lease.prediction.time, now, self.job.answer_by, &self.rules.retry);
-        let mut until = self.inner.clock.instant(now + patience);
+        let mut until = self.inner.clock.instant(lease.dispatched + self.rules.retry.least_patience);
         let source = self.source.clone();
         let source_failed = async move {
             match source.wait().await {
@@ -236,16 +237,21 @@ impl Ticket {
                 }
                 () = tokio::time::sleep_until(until) => {
                     let now = self.inner.clock.now();
-                    if self.inner.table.lock().alternative(&self.job, &spent, now) {
+                    if self.better_elsewhere(&lease, &spent, now) {
                         lease.over(now);
-                        let failure = attempt.settle(Failure::Timeout, true);
-                        self.record.ended(lease.task, &failure, now);
-                        return Ok(LeaseEnd::Failed(failure));
+                        return Ok(LeaseEnd::Failed(attempt.settle(Failure::Timeout, true)));
                     }
-                    until = Instant::now() + Duration::from_millis(250);
+                    until += PATIENCE_STEP;
                 }
             }
         }
+    }
+
+    fn better_elsewhere(&self, lease: &Lease, spent: &[ConnId], now: Moment) -> bool {
+        let Some(other) = self.inner.table.lock().best_other(&self.job, spent, &self.rules, now) else { return false };
+        let waited = now.secs_since(lease.dispatched);
+        let left = self.job.answer_by.secs_since(now);
+        retry::elsewhere(lease.prediction.time, waited, other, left, &self.rules.retry)
     }
 
     /// A seat now, or as soon as one is free while there is time.

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// Chunks that are there already.
+/// Chunks that are there already. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct Chunks {
     chunks: VecDeque<Bytes>,
     /// Of the whole, stalled part included.

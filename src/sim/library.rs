@@ -20,6 +20,7 @@ pub struct Item {
     pub renditions: Vec<Rendition>,
 }
 
+/// One prepared rendition.
 #[derive(Clone, Debug)]
 pub struct Rendition {
     pub width: u32,
@@ -28,12 +29,28 @@ pub struct Rendition {
     pub pixels: u64,
 }
 
+/// What segments are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// The real ones of `examples/media`.
+    Sample,
+    /// Countable noise: a source of 1280x720 and two renditions of so many bytes together.
+    Synth { bytes_in: usize, bytes_out: usize },
+    /// 10 KB in and 10 KB out, one rendition: the control path alone.
+    Tiny,
+}
+
 /// A set of segments. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Library {
     items: Arc<Vec<Arc<Item>>>,
     by_print: Arc<HashMap<u64, Vec<usize>>>,
 }
+
+/// Different synthetic segments, and frames of each: 2 s at 24.
+const SYNTHETIC: u64 = 4;
+const SYNTHETIC_FRAMES: u32 = 48;
+const SYNTHETIC_RATE: u32 = 24;
 
 // === impl Library ===
 
@@ -45,6 +62,20 @@ impl Library {
         }
         let items = items.into_iter().map(Arc::new).collect();
         Library { items: Arc::new(items), by_print: Arc::new(by_print) }
+    }
+
+    pub fn of(payload: Payload) -> Library {
+        match payload {
+            Payload::Sample => Library::samples(),
+            Payload::Synth { bytes_in, bytes_out } => {
+                let sizes = [(640, 360, bytes_out / 3 * 2), (426, 240, bytes_out / 3)];
+                Library::new((0..SYNTHETIC).map(|seed| synthetic((1280, 720, bytes_in), &sizes, seed)).collect())
+            }
+            Payload::Tiny => {
+                let size = |width, height| (width, height, 10_000);
+                Library::new((0..SYNTHETIC).map(|seed| synthetic(size(640, 360), &[size(426, 240)], seed)).collect())
+            }
+        }
     }
 
     /// The real segments of `examples/media`.
@@ -85,6 +116,25 @@ impl Library {
 impl Item {
     pub fn rendition(&self, width: u32, height: u32) -> Option<&Rendition> {
         self.renditions.iter().find(|rendition| rendition.width == width && rendition.height == height)
+    }
+}
+
+/// Width, height and bytes of the source and of each rendition.
+fn synthetic(source: (u32, u32, usize), renditions: &[(u32, u32, usize)], seed: u64) -> Item {
+    let made = |(width, height, bytes): (u32, u32, usize), seed| {
+        media::synth_segment_seeded(width, height, SYNTHETIC_FRAMES, SYNTHETIC_RATE, bytes, seed)
+    };
+    let pixels = |(width, height, _)| u64::from(width) * u64::from(height) * u64::from(SYNTHETIC_FRAMES);
+    let rendition = |(n, size): (usize, &(u32, u32, usize))| Rendition {
+        width: size.0,
+        height: size.1,
+        bytes: made(*size, seed << 8 | (n as u64 + 1)),
+        pixels: pixels(*size),
+    };
+    Item {
+        source: made(source, seed << 8),
+        pixels: pixels(source),
+        renditions: renditions.iter().enumerate().map(rendition).collect(),
     }
 }
 

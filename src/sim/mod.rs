@@ -7,7 +7,7 @@ mod tasks;
 mod tls;
 pub mod worker;
 
-pub use library::{Item, Library};
+pub use library::{Item, Library, Payload, Rendition};
 pub use orchestrator::{Check, Ending, Fate, OrchestratorCounters, OrchestratorPlan, SimOrchestrator, Traffic};
 pub use worker::{Behaviour, SimWorker, Transcode, WorkerCounters, WorkerPlan};
 

@@ -4,9 +4,13 @@ use std::future::Future;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 
+use crate::transport::tasks;
+
 /// Cheap to clone; a clone belongs to the same peer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tasks {
+    home: tasks::Tasks,
+    /// Of this part alone.
     tracker: TaskTracker,
     ended: CancellationToken,
 }
@@ -17,17 +21,18 @@ impl Tasks {
     /// Runs until it is done or the peer stops.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let ended = self.ended.clone();
-        self.tracker.spawn(async move {
+        let ending = async move {
             tokio::select! {
                 () = ended.cancelled() => {}
                 () = task => {}
             }
-        });
+        };
+        drop(self.home.spawn("a simulated peer", self.tracker.track_future(ending)));
     }
 
     /// A part of the peer that can be stopped alone; it stops with the whole, too.
     pub(super) fn part(&self) -> Tasks {
-        Tasks { tracker: TaskTracker::new(), ended: self.ended.child_token() }
+        Tasks { home: self.home.clone(), tracker: TaskTracker::new(), ended: self.ended.child_token() }
     }
 
     /// Ends everything without waiting.

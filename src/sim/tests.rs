@@ -178,3 +178,36 @@ async fn each_kind_of_traffic_runs_dry_when_it_is_quiet() {
         orchestrator.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn synthetic_segments_pass_by_bytes_and_by_count() {
+    for payload in [Payload::Tiny, Payload::Synth { bytes_in: 300_000, bytes_out: 200_000 }] {
+        let library = Library::of(payload);
+        for check in [Check::Bytes, Check::Counted] {
+            let orchestrator = orchestrator(|plan| (plan.library, plan.check) = (library.clone(), check)).await;
+            let _worker = worker(&orchestrator, WorkerPlan { library: library.clone(), ..quick("synthetic") }).await;
+            for n in 0..5 {
+                assert_eq!(orchestrator.submit("a", n).await, Fate::Delivered);
+            }
+            let seen = orchestrator.counters();
+            assert_eq!((seen.wrong_bytes, seen.wrong_pixels), (0, 0), "{payload:?} {check:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_runs_one_by_one_and_its_buffer_is_short() {
+    let orchestrator = orchestrator(|plan| {
+        (plan.traffic, plan.segment) = (Traffic::Streams(1), Duration::from_millis(40));
+    })
+    .await;
+    let began = tokio::time::Instant::now();
+    let _worker = worker(&orchestrator, WorkerPlan { ratio: 5.0, ..quick("slow") }).await;
+    until("drops", || orchestrator.counters().dropped_by_buffer > 3).await;
+    orchestrator.quiesce().await;
+    let seen = orchestrator.counters();
+    assert_eq!((seen.unanswered, seen.delivered), (0, seen.segments_sent));
+    // Five times 40 ms each, less what chance takes off: never two at once.
+    let least = Duration::from_millis(180) * u32::try_from(seen.delivered).unwrap();
+    assert!(began.elapsed() >= least, "{} in {:?}", seen.delivered, began.elapsed());
+}

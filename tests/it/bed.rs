@@ -91,6 +91,13 @@ impl Bed {
         }
     }
 
+    /// Stops it without waiting for anything.
+    pub async fn cut(&mut self) {
+        if let Some(app) = self.app.take() {
+            app.stop(Duration::ZERO).await;
+        }
+    }
+
     /// Starts it again on the same port and files.
     pub async fn start(&mut self) {
         self.app = Some(app::start(self.settings.clone()).await.unwrap());

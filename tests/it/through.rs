@@ -34,8 +34,8 @@ async fn forty_segments_arrive_to_the_byte_and_are_paid_once() {
     assert_eq!(delivered(&fates), 40, "{fates:?}");
     let counters = bed.orchestrators[0].counters();
     assert_eq!((counters.wrong_bytes, counters.wrong_pixels, counters.unknown_results), (0, 0, 0));
-    let taken: u64 = bed.workers.iter().map(|w| w.counters().taken).sum();
-    assert_eq!(taken, 40);
+    let taken = || bed.workers.iter().map(|w| w.counters().taken).sum::<u64>();
+    until("every worker has its 200", || taken() == 40).await;
     let books = bed.books().await;
     assert_eq!((books.posted, books.in_doubt_total, books.pending), (40, 0, 0));
 }
@@ -139,8 +139,7 @@ async fn a_hundred_restarts_retire_no_worker() {
         if round % 2 == 0 {
             bed.stop().await;
         } else {
-            // Dropped without a word, as a crash would.
-            drop(bed.app.take());
+            bed.cut().await;
         }
         bed.start().await;
         if round % 10 == 9 {
@@ -157,6 +156,7 @@ async fn joining_workers_raise_the_capacity_without_a_gap() {
     let mut bed = Bed::new(1, |_| {}).await;
     bed.honest("a");
     bed.ready().await;
+    until("all four streams", || bed.orchestrators[0].registrations().len() == 4).await;
     let before: i64 = bed.orchestrators[0].registrations().iter().sum();
     assert_eq!(before, 10);
     for n in 0..3 {

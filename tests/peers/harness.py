@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 
 from orchestrator import Orchestrator
+from peer_http import make_certificate
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -66,21 +67,35 @@ class OrchestratorThread:
     def close(self):
         if self.orchestrator.server is not None:
             self.call(self.orchestrator.stop())
+        self.call(self._cancel_all())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(5)
+
+    async def _cancel_all(self):
+        """Segments whose budget still runs."""
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.wait(rest, timeout=2) if rest else None
 
 
 class Proxy:
     """`openpool-proxy serve` on a configuration of its own."""
 
-    def __init__(self, folder, orchestrators, join=("open", "shared"), settle="200 ms"):
+    def __init__(self, folder, orchestrators, join=("open", "shared"), settle="200 ms", self_signed=False):
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
         self.data.mkdir(parents=True, exist_ok=True)
         self.config = self.folder / "pool.yaml"
         self.port, self.admin = free_port(), free_port()
         self.process = None
-        self.env = os.environ | {"POOL_SECRET": POOL_SECRET}
+        # OPENPOOL_... of the tests, or of whoever runs them, would be read as configuration.
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("OPENPOOL_")}
+        self.env["POOL_SECRET"] = POOL_SECRET
+        workers = [f'listen: "{self.address}", join: [{", ".join(join)}]']
+        if "shared" in join:
+            workers.append('shared_secret: "env:POOL_SECRET"')
+        workers.append(f'public_address: "{self.address}"' if self_signed else self._certificate())
         lines = []
         for n, orchestrator in enumerate(orchestrators):
             self.env[f"ORCH_SECRET_{n}"] = orchestrator.secret
@@ -89,10 +104,18 @@ class Proxy:
 pool: {{name: Test, commission: 25 %, price: {PRICE}, data: "{self.data}"}}
 orchestrators:
 {chr(10).join(lines)}
-workers: {{listen: "127.0.0.1:{self.port}", join: [{", ".join(join)}], shared_secret: "env:POOL_SECRET"}}
+workers: {{{", ".join(workers)}}}
 uplink: {{reregister_every: 1 s, settle: {settle}}}
 admin: {{listen: "127.0.0.1:{self.admin}"}}
 """)
+
+    def _certificate(self):
+        """One that is good for 127.0.0.1: then a grpcio worker's :authority is, as in stock, what it dialled."""
+        for name, pem in zip(("key", "certificate"), make_certificate("127.0.0.1")):
+            path = self.folder / f"{name}.pem"
+            path.touch(0o600)
+            path.write_bytes(pem)
+        return f'certificate: "{self.folder}/certificate.pem", key: "{self.folder}/key.pem"'
 
     @property
     def address(self):
@@ -148,9 +171,8 @@ admin: {{listen: "127.0.0.1:{self.admin}"}}
 
     def report(self, by="worker"):
         """Rows of `ledger report` by their key."""
-        answer = json.loads(self.run("ledger", "report", "--by", by, "-o", "json"))
-        rows = answer if isinstance(answer, list) else answer["rows"]
-        return {row.get("key") or row[by]: row for row in rows}
+        rows = json.loads(self.run("ledger", "report", "--by", by, "-o", "json"))
+        return {row[by]: row for row in rows}
 
     def verify(self):
         return json.loads(self.run("ledger", "verify", "-o", "json"))

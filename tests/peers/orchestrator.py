@@ -214,7 +214,8 @@ class Orchestrator:
         except asyncio.TimeoutError:
             # Fatal for the whole registration; the segment is not tried again.
             outcome.error = "Remote transcoder took too long"
-            self.registrations_lost += 1
+            # One that is gone already cannot be lost by this.
+            self.registrations_lost += registration.live
             self.ties.pop(outcome.session, None)
             self._drop(registration)
             return True

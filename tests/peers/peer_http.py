@@ -22,8 +22,8 @@ WINDOW = 1 << 20
 HEAD_LIMIT = 64 << 10
 
 
-def self_signed(host):
-    """A server context with a certificate made now."""
+def make_certificate(host):
+    """(private key, certificate) as PEM, self-signed, for `host` (an IP address) and localhost."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "Livepeer")])
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -40,13 +40,18 @@ def self_signed(host):
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
     )
+    encoding, no_password = serialization.Encoding.PEM, serialization.NoEncryption()
+    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, no_password)
+    return private, certificate.public_bytes(encoding)
+
+
+def self_signed(host):
+    """A server context with a certificate made now."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["h2", "http/1.1"])
     with tempfile.TemporaryDirectory() as folder:
         pem = pathlib.Path(folder) / "both.pem"
-        encoding, no_password = serialization.Encoding.PEM, serialization.NoEncryption()
-        private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, no_password)
-        pem.write_bytes(private + certificate.public_bytes(encoding))
+        pem.write_bytes(b"".join(make_certificate(host)))
         context.load_cert_chain(pem)
     return context
 

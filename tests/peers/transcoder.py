@@ -55,19 +55,25 @@ def any_certificate(alpn=None):
 
 
 async def certificate_of(host, port):
-    """grpcio cannot skip verification: take the server's certificate first, and trust just that one."""
+    """grpcio cannot skip verification: take the server's certificate first, and trust just that one.
+
+    (PEM, a name that it is good for, or None when that is `host`)
+    """
     opening = asyncio.open_connection(host, port, ssl=any_certificate(["h2"]))
     reader, writer = await asyncio.wait_for(opening, 10)
     der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
     certificate = x509.load_der_x509_certificate(der)
-    name = host
+    name = None
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        name = (names.get_values_for_type(x509.DNSName) or [str(names.get_values_for_type(x509.IPAddress)[0])])[0]
+        ips = [str(ip) for ip in names.get_values_for_type(x509.IPAddress)]
+        dns = names.get_values_for_type(x509.DNSName)
+        if host not in ips + dns:
+            name = (dns + ips)[0]
     except (x509.ExtensionNotFound, IndexError):
-        if common := certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME):
-            name = common[0].value
+        common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        name = common[0].value if common else host
     return ssl.DER_cert_to_PEM_cert(der).encode(), name
 
 
@@ -184,12 +190,11 @@ class Transcoder:
             root, name = await certificate_of(host, int(port))
         except (OSError, asyncio.TimeoutError) as e:
             return "UNAVAILABLE", f"dial: {e!r}"
-        options = [
-            ("grpc.ssl_target_name_override", name),
-            # A connection of its own, and no retries below us.
-            ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.enable_retries", 0),
-        ]
+        # A connection of its own, and no retries below us.
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+        if name is not None:
+            # This also makes :authority that name, where stock says what it dialled.
+            options.append(("grpc.ssl_target_name_override", name))
         trust = grpc.ssl_channel_credentials(root_certificates=root)
         channel = grpc.aio.secure_channel(self.address, trust, options=options)
         # The result client of stock: bare HTTP/2, no time limits, no idle close.

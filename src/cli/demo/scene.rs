@@ -38,6 +38,10 @@ const MOST_LATENCIES: usize = 1 << 20;
 
 impl Scene {
     pub(super) async fn open(args: &DemoArgs) -> Result<Scene> {
+        if args.transcode == Transcode::Ffmpeg {
+            let there = tokio::process::Command::new("ffmpeg").arg("-version").output().await;
+            there.context("no ffmpeg on this machine; install it, or leave --transcode out")?;
+        }
         let folder = Folder::open(args.keep.as_deref())?;
         let (orchestrators, told) = orchestrators(args).await?;
         folder.write([free_port()?, free_port()?], &told)?;

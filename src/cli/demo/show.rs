@@ -21,6 +21,8 @@ pub(super) struct Screen {
 
 /// Between two lines when nothing can be redrawn.
 const BETWEEN: Duration = Duration::from_secs(5);
+/// Characters of a reason that fit the table.
+const MOST_WHY: usize = 48;
 /// A segment is in time when its answer took no longer than it lasts.
 const IN_TIME_US: u32 = 2_000_000;
 
@@ -98,8 +100,26 @@ impl Screen {
             count(tally.registrations_lost),
             count(tally.retried_elsewhere),
         )
-        .context("printing")
+        .context("printing")?;
+        ledger_sheet(tally).print(Output::Table, out).context("printing")?;
+        writeln!(out).context("printing")
     }
+}
+
+/// Narrower than `ledger report`: it fits a terminal.
+fn ledger_sheet(tally: &Tally) -> Sheet {
+    let mut sheet = Sheet::new(&["worker", "segments", "pixels", "real_time_ratio", "earned_wei", "paid_to"]);
+    for worker in &tally.workers {
+        sheet.row(vec![
+            Cell::text(worker.name.clone()),
+            Cell::count(worker.segments),
+            Cell::count(worker.pixels),
+            Cell::milli((worker.real_time_ratio * 1000.0) as u64),
+            Cell::wei(&worker.earned_wei),
+            Cell::text(worker.address.clone()),
+        ]);
+    }
+    sheet
 }
 
 async fn worker_sheet(scene: &Scene) -> Result<Sheet> {
@@ -115,7 +135,7 @@ async fn worker_sheet(scene: &Scene) -> Result<Sheet> {
         sheet.row(vec![
             Cell::text(role.name.clone()),
             Cell::text(state),
-            Cell::text(why),
+            Cell::text(clipped(why)),
             Cell::text(score(&seats)),
             Cell::text(load),
             Cell::count(row.segments),
@@ -124,6 +144,13 @@ async fn worker_sheet(scene: &Scene) -> Result<Sheet> {
         ]);
     }
     Ok(sheet)
+}
+
+fn clipped(why: &str) -> String {
+    match why.char_indices().nth(MOST_WHY) {
+        Some((end, _)) => format!("{}...", why[..end].trim_end()),
+        None => why.to_owned(),
+    }
 }
 
 /// How many times as fast as real time, and the share that came to something.

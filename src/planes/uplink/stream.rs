@@ -22,7 +22,8 @@ use super::status::Status as Counts;
 use super::{Uplink, notice};
 use crate::domain::ids::Epoch;
 use crate::telemetry;
-use crate::transport::client::{Speak, driven};
+use crate::transport::Tasks;
+use crate::transport::client::{HalfClose, Io, Speak, driven};
 use crate::wire::headers::{INVALID_SECRET, REGISTER_PATH};
 use crate::wire::messages::{RawCodec, write_register};
 
@@ -65,24 +66,29 @@ pub(super) async fn run(uplink: &Arc<Uplink>, registration: &Registration, seat:
     tokio::select! {
         ended = &mut listening => return refused(ended),
         () = sleep(UP_AFTER) => {}
-        () = seat.stop.cancelled() => {}
+        () = seat.stop.cancelled() => {
+            let _ = timeout(LAST_NOTICES, closing(&half_close, &mut listening)).await;
+            return End::Failed("ended by us".into());
+        }
     }
     let up = uplink.status.up(registration.capacity);
     seat.have.send_replace(Some(registration.clone()));
     uplink.came_up.notify_one();
     telemetry::registered(uplink.name(), registration.capacity);
+    let lost_last = || {
+        if up.is_last() {
+            uplink.epochs.all_lost();
+        }
+    };
     let ended = tokio::select! {
         ended = &mut listening => ended,
         () = seat.stop.cancelled() => {
-            // What they sent before they see our end is still read: no task is lost by a change.
-            half_close.close();
-            let _ = timeout(LAST_NOTICES, &mut listening).await;
+            let _ = timeout(LAST_NOTICES, closing(&half_close, &mut listening)).await;
+            lost_last();
             return End::Lost("ended by us".into());
         }
     };
-    if up.is_last() {
-        uplink.epochs.all_lost();
-    }
+    lost_last();
     Counts::count(&uplink.status.registrations_lost);
     telemetry::registration_lost(uplink.name());
     match ended {
@@ -94,8 +100,15 @@ pub(super) async fn run(uplink: &Arc<Uplink>, registration: &Registration, seat:
     }
 }
 
-type Connection = http2::Connection<TokioIo<crate::transport::client::Io>, Body, crate::transport::Tasks>;
-type Connected = (SendRequest<Body>, Connection, crate::transport::client::HalfClose, Epoch);
+/// Says that we are leaving, and still reads what they sent before they saw it: no task is lost by
+/// a change of registrations.
+async fn closing<F: Future + Unpin>(half_close: &HalfClose, listening: F) {
+    half_close.close();
+    listening.await;
+}
+
+type Connection = http2::Connection<TokioIo<Io>, Body, Tasks>;
+type Connected = (SendRequest<Body>, Connection, HalfClose, Epoch);
 
 async fn connect(uplink: &Uplink) -> Result<Connected, String> {
     let config = &uplink.config;

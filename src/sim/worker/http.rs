@@ -63,14 +63,27 @@ impl Downloads {
         let mut found = tokio::net::lookup_host((authority.host(), port)).await?;
         let to = found.next().ok_or_else(|| io::Error::other("no such host"))?;
         let path = url.path_and_query().map_or("/", |path| path.as_str());
-        let request = Request::get(path)
-            .header(header::HOST, authority.as_str())
-            .header(header::USER_AGENT, "Go-http-client/1.1")
-            .header(header::ACCEPT_ENCODING, "gzip")
-            .body(Empty::new())
-            .map_err(io::Error::other)?;
-        let mut sender = self.connection(tasks, to).await?;
-        let response = sender.send_request(request).await.map_err(io::Error::other)?;
+        let request = || {
+            Request::get(path)
+                .header(header::HOST, authority.as_str())
+                .header(header::USER_AGENT, "Go-http-client/1.1")
+                .header(header::ACCEPT_ENCODING, "gzip")
+                .body(Empty::new())
+                .map_err(io::Error::other)
+        };
+        let mut kept = self.kept(to).await;
+        // A kept connection may have been closed at that moment: Go then takes a new one, too.
+        let answered = match &mut kept {
+            Some(sender) => sender.send_request(request()?).await.ok(),
+            None => None,
+        };
+        let (mut sender, mut answered) = (kept, answered);
+        if answered.is_none() {
+            let mut fresh = self.connect(tasks, to).await?;
+            answered = Some(fresh.send_request(request()?).await.map_err(io::Error::other)?);
+            sender = Some(fresh);
+        }
+        let (Some(sender), Some(response)) = (sender, answered) else { return Err(io::Error::other("no answer")) };
         let status = response.status();
         let body = read(response.into_body(), MOST_SOURCE).await?;
         let mut idle = self.idle.lock();
@@ -80,17 +93,20 @@ impl Downloads {
         Ok(if status == StatusCode::OK { Ok(body) } else { Err(status) })
     }
 
-    async fn connection(&self, tasks: &Tasks, to: SocketAddr) -> io::Result<Download> {
+    async fn kept(&self, to: SocketAddr) -> Option<Download> {
         loop {
-            let kept = {
+            let mut sender = {
                 let mut idle = self.idle.lock();
-                idle.iter().rposition(|(at, _)| *at == to).map(|n| idle.swap_remove(n).1)
+                let n = idle.iter().rposition(|(at, _)| *at == to)?;
+                idle.swap_remove(n).1
             };
-            let Some(mut sender) = kept else { break };
             if sender.ready().await.is_ok() {
-                return Ok(sender);
+                return Some(sender);
             }
         }
+    }
+
+    async fn connect(&self, tasks: &Tasks, to: SocketAddr) -> io::Result<Download> {
         let tls = self.dialer.dial(to, Alpn::H1).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(tls)).await.map_err(io::Error::other)?;
         tasks.spawn(async move {
@@ -109,8 +125,13 @@ impl Results {
 
     /// Posts once: the status and the reply's text. No timeout, as Go's bare transport.
     pub(super) async fn post(&self, request: Request<Chunks>) -> io::Result<(StatusCode, String)> {
-        let mut sender = self.connection().await?;
-        let response = sender.send_request(request).await.map_err(io::Error::other)?;
+        let mut sent = self.connection().await?.send_request(request.clone()).await;
+        if sent.as_ref().is_err_and(unprocessed) {
+            // The body is a buffer: it is sent again, on a new connection.
+            *self.open.lock().await = None;
+            sent = self.connection().await?.send_request(request).await;
+        }
+        let response = sent.map_err(io::Error::other)?;
         let status = response.status();
         let reply = read(response.into_body(), MOST_REPLY).await.unwrap_or_default();
         Ok((status, String::from_utf8_lossy(&reply).trim().to_owned()))
@@ -131,6 +152,19 @@ impl Results {
         });
         Ok(open.insert(sender).clone())
     }
+}
+
+/// GOAWAY or REFUSED_STREAM: the other side says that it did nothing with the request.
+fn unprocessed(error: &hyper::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if let Some(h2) = inner.downcast_ref::<h2::Error>() {
+            return h2.reason() == Some(h2::Reason::REFUSED_STREAM)
+                || (h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR));
+        }
+        cause = inner.source();
+    }
+    error.is_canceled()
 }
 
 async fn read(mut body: hyper::body::Incoming, most: usize) -> io::Result<Bytes> {

@@ -67,6 +67,15 @@ class Pool:
             assert o.pixels == [w * h * 60 for w, h in source.renditions]
             assert o.decoded == source.pixels
 
+    def paid(self, segments, by="worker"):
+        """The rows of the report, once so many segments are in it: it is written after the orchestrator's 200."""
+        def rows():
+            rows = self.proxy.report(by)
+            return rows if sum(r["segments"] for r in rows.values()) >= segments else None
+        rows = until(rows, 5, f"{segments} segments in the ledger")
+        assert sum(r["segments"] for r in rows.values()) == segments
+        return rows
+
     def close(self):
         for worker in self.workers:
             worker.stop()

@@ -25,7 +25,7 @@ class Hands:
         flags = ("--mode", "hang", "--count", str(COUNT))
         self.worker = pool.worker("hand", *flags, secret=SECRET + "{n}")
         self.used, self.sessions = set(), 0
-        self.client = httpx.Client(http1=False, http2=True, verify=any_certificate(), trust_env=False, timeout=20)
+        self.client = httpx.Client(http1=False, http2=True, verify=any_certificate(), trust_env=False, timeout=4)
         self.media = {s.name: s for s in pool.orch.sources}
 
     def secret(self, lease):
@@ -87,10 +87,13 @@ def test_whose_result_it_is(hands):
         ({"TaskId": None}, 400), ({"TaskId": "abc"}, 400), ({"TaskId": "-1"}, 404),
         ({"TaskId": str(1 << 63)}, 404), ({"TaskId": str(lease["task"] ^ 1)}, 404), ({"TaskId": "0"}, 404),
     ]
+    wrong = []
     for change, status in rows:
         answer = hands.post(lease, **change)
-        assert answer.status_code == status, f"{change}: {answer.status_code} {answer.text}"
         plain(answer)
+        if answer.status_code != status:
+            wrong.append(f"{change}: {answer.status_code} {answer.text.strip()}, should be {status}")
+    assert wrong == []
     assert not hands.asked.done(), "none of these cost the worker its task"
     answer = hands.post(lease)
     assert (answer.status_code, answer.text.strip()) == (200, "OK")
@@ -110,8 +113,7 @@ def test_the_same_again_is_taken_and_other_bytes_are_not(hands):
     assert hands.post(lease, kind, cut if cut != body else body[:-60] + body[-59:]).status_code == 409
     other = hands.good(pixels=2)
     assert hands.post(lease, *other).status_code == 409
-    rows = until(lambda: hands.pool.proxy.report(), 5)
-    assert sum(r["segments"] for r in rows.values()) == 1, "credited once"
+    hands.pool.paid(1)
 
 
 def multipart(*parts, boundary="0123456789abcdef0123", end=True):
@@ -166,7 +168,11 @@ def test_what_a_result_must_look_like(hands):
     wrong = []
     for name, (headers, kind, body) in CASES.items():
         lease = hands.lease()
-        answer = hands.post(lease, kind, body, **headers)
+        try:
+            answer = hands.post(lease, kind, body, **headers)
+        except httpx.HTTPError as e:
+            wrong.append(f"{name}: {e!r}")
+            continue
         if answer.status_code not in STATUS.get(name, (400, 413, 422)) or answer.text.strip() == "":
             wrong.append(f"{name}: {answer.status_code} {answer.text.strip()!r}")
             continue
@@ -212,7 +218,11 @@ def h1(hands, method, path, body=None, headers=None):
         link.putrequest(method, path, skip_accept_encoding=True)
         for key, value in (headers or {}).items():
             link.putheader(key, value)
-        link.endheaders(body)
+        try:
+            link.endheaders(body)
+        except OSError:
+            # It closed before all was sent; what it said may still be there.
+            pass
         answer = link.getresponse()
         return answer.status, answer.read()
     finally:

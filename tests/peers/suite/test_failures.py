@@ -22,7 +22,8 @@ def test_nothing_is_lost_beside_a_worker_that_does(pool, mode):
         if n >= 5 and bad.events("task"):
             break
     assert bad.events("task"), "the bad worker was never asked: this showed nothing"
-    assert len(good.events("posted")) >= len(pool.orch.outcomes)
+    sent = len(pool.orch.outcomes)
+    until(lambda: len(good.events("posted")) >= sent, 5, "the good worker's answers")
     assert pool.orch.registrations_lost == 0
     if mode in ("cheat", "echo"):
         (first, *_) = until(lambda: bad.events("posted"), 5)
@@ -31,8 +32,7 @@ def test_nothing_is_lost_beside_a_worker_that_does(pool, mode):
     if mode == "late":
         late = until(lambda: bad.events("posted"), 15)
         assert late[0]["status"] == 410
-    rows = until(lambda: (r := pool.proxy.report()) and sum(x["segments"] for x in r.values()) and r, 5)
-    assert sum(r["segments"] for r in rows.values()) == len(pool.orch.outcomes)
+    rows = pool.paid(sent)
     assert len(rows) == 1, "only the good one earned"
 
 
@@ -65,16 +65,15 @@ def test_a_hung_pool_answers_before_the_budget(pool):
 
 def test_a_worker_killed_in_mid_task_costs_no_time(pool):
     pool.serve()
-    slow = pool.worker("slow", "--seconds", "1.0")
+    slow = pool.worker("slow", "--seconds", "3")
     pool.capacity(10)
     running = pool.threads[0].begin(pool.orch.segment("s", pool.orch.sources[0]))
     until(lambda: slow.events("task"), 5)
     quick = pool.worker("quick")
     until(lambda: quick.events("dialled"), 5)
-    # The task's source has been fetched, its second has not passed.
+    time.sleep(0.2)
     slow.process.kill()
-    killed = time.monotonic()
-    outcome = running.result(10)
-    pool.whole([outcome])
-    # The new worker may have been there a little later than the kill.
-    assert time.monotonic() - killed < 2.0
+    killed = time.time()
+    pool.whole([running.result(10)])
+    # By the connection's end, not by patience running out (1.5 s at the least after the task was given).
+    assert quick.events("task")[0]["at"] - killed < 0.4
