@@ -134,6 +134,41 @@ pub fn unanswered(orchestrator: &OrchestratorName, why: &str) {
     error!(%orchestrator, why, "a task could not be answered");
 }
 
+// --- the worker port ---
+
+/// What the edge let in, refused or cut: `accepted`, `full`, `bad_handshake`, `flood`, ...
+pub fn edge(event: &'static str) {
+    counter!("livepeer_pool_edge_connections_total", "event" => event).increment(1);
+}
+
+/// Connections of the worker port that are open now.
+pub fn edge_open(open: u64) {
+    gauge!("livepeer_pool_edge_open_connections").set(open as f64);
+}
+
+pub fn accept_failed(why: &impl Display) {
+    debug!(%why, "accept failed; a pause");
+}
+
+pub fn connection_ended(peer: SocketAddr, why: &impl Display) {
+    debug!(%peer, %why, "connection ended");
+}
+
+pub fn flooded(peer: SocketAddr) {
+    debug!(%peer, "a flood of HTTP/2 frames; connection closed");
+}
+
+/// A bug of ours that was caught where it would have cost a worker its registration.
+pub fn panicked(place: &'static str) {
+    counter!("livepeer_pool_panics_total", "place" => place).increment(1);
+    error!(place, "a panic was caught; this is a bug of ours");
+}
+
+pub fn no_room_for_result(why: &impl Display) {
+    counter!("livepeer_pool_results_without_room_total").increment(1);
+    warn!(%why, "no room for a result");
+}
+
 // --- storage ---
 
 pub fn ledger_down(why: &str) {

@@ -21,6 +21,7 @@ use super::door::{EdgeStats, Stranger};
 use super::limits::EdgeLimits;
 use super::meter::Gauge;
 use super::{Body, BoxError, Tasks, full};
+use crate::telemetry;
 
 /// A request's connection; every request carries it in its extensions.
 #[derive(Clone)]
@@ -187,7 +188,7 @@ where
         match AssertUnwindSafe(async { handler(request).await }).catch_unwind().await {
             Ok(response) => response,
             Err(_) => {
-                tracing::error!("a request's handler panicked; this is a bug of ours");
+                telemetry::panicked("request");
                 plain(StatusCode::SERVICE_UNAVAILABLE, "a fault of ours; try again")
             }
         }
@@ -216,7 +217,7 @@ impl Watchman<'_> {
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
-                        tracing::debug!(peer = %self.info.peer, %error, "connection ended");
+                        telemetry::connection_ended(self.info.peer, &error);
                     }
                     return;
                 }
@@ -226,8 +227,8 @@ impl Watchman<'_> {
                     connection.as_mut().leave();
                 }
                 () = self.gauge.flooded(), if end.is_none() => {
-                    EdgeStats::count(&self.stats.floods);
-                    tracing::debug!(peer = %self.info.peer, "flood of HTTP/2 frames");
+                    EdgeStats::count(&self.stats.floods, "flood");
+                    telemetry::flooded(self.info.peer);
                     connection.as_mut().leave();
                     end = Some(Instant::now() + FAREWELL);
                 }
@@ -252,7 +253,7 @@ impl Watchman<'_> {
         let now = Instant::now();
         let requests = self.info.requests();
         if !self.info.is_authenticated() && now >= self.accepted + self.limits.authenticate_within {
-            EdgeStats::count(&self.stats.never_authenticated);
+            EdgeStats::count(&self.stats.never_authenticated, "never_authenticated");
             return Check::Leave;
         }
         let idle_at = requests.since + self.limits.idle;

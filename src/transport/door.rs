@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::limits::EdgeLimits;
+use crate::telemetry;
 
 /// What happened at the edge, counted since the start.
 #[derive(Debug, Default)]
@@ -64,8 +65,17 @@ pub(super) struct Stranger {
 // === impl EdgeStats ===
 
 impl EdgeStats {
-    pub(super) fn count(counter: &AtomicU64) {
+    pub(super) fn count(counter: &AtomicU64, event: &'static str) {
         counter.fetch_add(1, Ordering::Relaxed);
+        telemetry::edge(event);
+    }
+
+    fn opened(&self) {
+        telemetry::edge_open(self.open.fetch_add(1, Ordering::Relaxed) + 1);
+    }
+
+    fn closed(&self) {
+        telemetry::edge_open(self.open.fetch_sub(1, Ordering::Relaxed).saturating_sub(1));
     }
 }
 
@@ -82,7 +92,7 @@ impl Door {
         let net = net_of(address);
         let mut inside = self.inside.lock();
         if inside.total >= self.limits.connections {
-            EdgeStats::count(&self.stats.full);
+            EdgeStats::count(&self.stats.full, "full");
             return None;
         }
         let most = self.limits.unauthenticated_per_ip;
@@ -91,7 +101,7 @@ impl Door {
             .entry(net)
             .or_insert_with(|| Net { connections: 0, strangers: Arc::new(Semaphore::new(most)) });
         if entry.connections >= self.limits.connections_per_ip {
-            EdgeStats::count(&self.stats.full_address);
+            EdgeStats::count(&self.stats.full_address, "full_address");
             if entry.connections == 0 {
                 inside.by_net.remove(&net);
             }
@@ -100,13 +110,13 @@ impl Door {
         entry.connections += 1;
         let strangers = entry.strangers.clone();
         inside.total += 1;
-        EdgeStats::count(&self.stats.accepted);
-        EdgeStats::count(&self.stats.open);
+        EdgeStats::count(&self.stats.accepted, "accepted");
+        self.stats.opened();
         Some(Guest { door: self.clone(), net, strangers })
     }
 
     fn leave(&self, net: IpAddr) {
-        self.stats.open.fetch_sub(1, Ordering::Relaxed);
+        self.stats.closed();
         let mut inside = self.inside.lock();
         inside.total -= 1;
         if let Some(entry) = inside.by_net.get_mut(&net) {
@@ -133,7 +143,7 @@ impl Guest {
         // As long as a handshake may take: the peer waits no longer for one either.
         let place = tokio::time::timeout(self.door.limits.tls_handshake, places).await.ok().flatten();
         if place.is_none() {
-            EdgeStats::count(&self.door.stats.full_strangers);
+            EdgeStats::count(&self.door.stats.full_strangers, "full_strangers");
         }
         place
     }

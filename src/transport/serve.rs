@@ -20,6 +20,7 @@ use super::limits::EdgeLimits;
 use super::meter::{Gauge, Metered, Quota};
 use super::tls::ServerTls;
 use super::{Body, Tasks};
+use crate::telemetry;
 
 pub use super::door::EdgeStats;
 
@@ -57,9 +58,9 @@ where
         let (stream, peer) = match accepted {
             Ok(pair) => pair,
             Err(error) => {
-                EdgeStats::count(&edge.stats.accept_errors);
+                EdgeStats::count(&edge.stats.accept_errors, "accept_error");
                 if !is_of_one_connection(&error) {
-                    tracing::debug!(%error, "accept");
+                    telemetry::accept_failed(&error);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
                 continue;
@@ -102,7 +103,7 @@ impl Connection {
             match tokio::time::timeout(limits.tls_handshake, self.acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => Some((stream, ConnectionInfo::new(peer, local, place))),
                 _ => {
-                    EdgeStats::count(&guest.stats().bad_handshakes);
+                    EdgeStats::count(&guest.stats().bad_handshakes, "bad_handshake");
                     None
                 }
             }

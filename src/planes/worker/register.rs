@@ -15,6 +15,7 @@ use tower_service::Service;
 
 use super::{Plane, reply};
 use crate::pool::{Join, Knock, Order, Refusal, Seated, Worker};
+use crate::telemetry;
 use crate::transport::{Body, ConnectionInfo};
 use crate::wire::messages::{RawCodec, end_session, patch_notice, read_register};
 
@@ -103,7 +104,10 @@ impl Service<tonic::Request<Bytes>> for Registrar {
         let state = match seated {
             Ok(Ok((worker, seat))) => State::Seated { worker, seat },
             Ok(Err(status)) => State::Refused(status),
-            Err(_) => State::Refused(Status::unavailable(OUR_FAULT)),
+            Err(_) => {
+                telemetry::panicked("registration");
+                State::Refused(Status::unavailable(OUR_FAULT))
+            }
         };
         let notices = Notices { plane: self.plane.clone(), reach: self.reach.clone(), state };
         std::future::ready(Ok(tonic::Response::new(notices)))
@@ -131,7 +135,7 @@ impl Notices {
                     match patch_notice(&message, &url, task.0) {
                         Ok(notice) => return Poll::Ready(Some(Ok(notice))),
                         Err(error) => {
-                            tracing::error!(%task, %error, "a notice that cannot be relayed");
+                            telemetry::fault("notice", format!("task {task}: {error}"));
                             // The job goes on at once instead of by its time-out.
                             if let Ok(claim) = self.plane.pool.claim(worker, task) {
                                 claim.broken("the segment's message could not be relayed");
@@ -159,7 +163,7 @@ impl Stream for Notices {
         match catch_unwind(AssertUnwindSafe(|| self.poll(cx))) {
             Ok(polled) => polled,
             Err(_) => {
-                tracing::error!("a registration's stream panicked; this is a bug of ours");
+                telemetry::panicked("registration");
                 self.state = State::Ended;
                 Poll::Ready(Some(Err(Status::unavailable(OUR_FAULT))))
             }

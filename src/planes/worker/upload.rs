@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Plane;
 use crate::domain::work::MediaFacts;
 use crate::pool::{Claim, ResultPart, ShelfFull, Spool};
+use crate::telemetry;
 use crate::wire::headers::{HASH_TYPE, MP4_TYPE, MPEGTS_TYPE};
 use crate::wire::media::Probe;
 use crate::wire::multipart::{BadMultipart, Event, PartHead, Reader};
@@ -87,7 +88,7 @@ impl From<ShelfFull> for Broken {
         match &full {
             ShelfFull::Item(_) => Broken::too_long(format!("a part has {full}")),
             ShelfFull::Shelf(_) | ShelfFull::Io(_) => {
-                tracing::warn!(error = %full, "no room for a result");
+                telemetry::no_room_for_result(&full);
                 Broken::new(StatusCode::SERVICE_UNAVAILABLE, "The pool has no room for results now; not your fault.")
             }
         }
