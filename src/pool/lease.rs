@@ -16,7 +16,7 @@ use crate::domain::time::Moment;
 use crate::domain::work::{MediaFacts, Profile};
 use crate::policy::retry;
 use crate::policy::route::Prediction;
-use crate::policy::session::SegmentEnd;
+use crate::policy::session::{self, SegmentEnd};
 use crate::policy::verify::{Credit, PartClaim, check};
 use crate::state::shelf::SourceWriter;
 use crate::telemetry;
@@ -356,7 +356,7 @@ impl Inner {
                 seat.scores.succeeded(class, now, params);
                 retry::succeeded(seat, now);
             }
-            let real_time_ratio = wall / lease.job.duration.as_secs_f64();
+            let real_time_ratio = session::real_time_ratio(wall, lease.job.duration.as_secs_f64());
             table.session_ended(&lease.job, lease.conn, SegmentEnd::Done { real_time_ratio }, now);
             if lease.rules.join.open {
                 table.prove(lease.conn, &lease.rules.join);
@@ -379,9 +379,9 @@ impl Inner {
             }
             let jitter = rand::Rng::random_range(&mut table.rng, 0.8..1.2);
             if let Some(seat) = table.fleet.seat(lease.conn) {
-                if failure.fault() == crate::domain::outcome::Fault::Worker && *failure != Failure::Busy {
-                    let weight = if *failure == Failure::Timeout { 2.0 } else { 1.0 };
-                    seat.scores.failed(lease.job.class(), weight, now, params);
+                let weight = retry::weight(failure);
+                if weight > 0 {
+                    seat.scores.failed(lease.job.class(), f64::from(weight), now, params);
                 }
                 retry::failed(seat, failure, jitter, now, &lease.rules.retry);
             }
