@@ -178,7 +178,7 @@ pub fn ledger_down(why: &str) {
 
 pub fn journal_fault(why: &str) {
     counter!("livepeer_pool_journal_faults_total").increment(1);
-    debug!(why, "a decision was not kept");
+    warn!(why, "decisions are not kept for `explain`");
 }
 
 pub fn roster_fault(why: &str) {

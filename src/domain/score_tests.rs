@@ -1,3 +1,4 @@
+//! The scorer: decay, priors, buckets.
 use proptest::prelude::*;
 
 use super::*;

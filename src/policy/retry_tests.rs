@@ -1,3 +1,4 @@
+//! Failures: sorted, weighed, retried.
 use super::*;
 use crate::policy::route::test_fleet::{at, seat};
 

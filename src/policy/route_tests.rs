@@ -1,3 +1,4 @@
+//! Selection: the traps by name, and its properties.
 use rand::SeedableRng;
 
 use super::test_fleet::*;

@@ -1,3 +1,4 @@
+//! Sessions: ratios, breach, warmth.
 use std::time::Duration;
 
 use super::*;

@@ -1,3 +1,4 @@
+//! Results that hold and results that do not.
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,4 @@
+//! Headers of results.
 use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 

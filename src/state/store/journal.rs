@@ -135,7 +135,7 @@ impl JournalWriter {
 
     fn complain(&self, error: &rusqlite::Error) {
         let fault = StoreFault::from_sqlite(&self.path, error);
-        tracing::warn!("decisions are not kept for `explain`: {fault}");
+        crate::telemetry::journal_fault(&fault.to_string());
     }
 }
 

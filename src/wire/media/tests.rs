@@ -1,3 +1,4 @@
+//! Media facts against known and made streams.
 use std::process::{Command, Stdio};
 
 use proptest::prelude::*;

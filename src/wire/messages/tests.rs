@@ -1,3 +1,4 @@
+//! Messages: read, patched, made.
 use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message;

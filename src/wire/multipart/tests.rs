@@ -1,3 +1,4 @@
+//! Multipart: whole, cut, lying, and in any chunks.
 use bytes::Bytes;
 use proptest::prelude::*;
 
