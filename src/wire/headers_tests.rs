@@ -47,7 +47,8 @@ fn header_names_match_in_any_case() {
     assert_eq!(task_id(&headers), Ok(TaskId(7)));
 }
 
-#[test]
+proptest! {
+    #[test]
     fn every_number_is_read_back(value in 0..=i64::MAX) {
         prop_assert_eq!(task(&[value.to_string().as_bytes()]), Ok(value));
     }
