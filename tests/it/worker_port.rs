@@ -1,5 +1,4 @@
 //! The worker port alone: the real pool behind it, raw HTTP/2 and gRPC bytes before it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod client;
 
 use std::sync::Arc;

@@ -16,6 +16,10 @@ use crate::wire::multipart::boundary_from_content_type;
 const MOST_ERROR: u64 = 64 << 10;
 /// All parts of a result together.
 const MOST_RESULT: u64 = 1 << 30;
+/// What is still read of a body that was refused, so that clients which send to the end before
+/// they look at the answer find one.
+const MOST_UNREAD: u64 = 1 << 20;
+const MOST_UNREAD_STRANGER: u64 = 64 << 10;
 
 /// What a result's Content-Type says it is.
 enum Kind {
@@ -24,9 +28,14 @@ enum Kind {
 }
 
 pub(super) async fn result(plane: &Plane, info: &ConnectionInfo, request: Request<Incoming>) -> Response<Body> {
-    let (head, body) = request.into_parts();
-    match taken(plane, info, &head.headers, body).await {
-        Ok(response) | Err(response) => response,
+    let (head, mut body) = request.into_parts();
+    match taken(plane, info, &head.headers, &mut body).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            let most = if info.is_authenticated() { MOST_UNREAD } else { MOST_UNREAD_STRANGER };
+            upload::throw_away(&mut body, most).await;
+            refusal
+        }
     }
 }
 
@@ -34,7 +43,7 @@ async fn taken(
     plane: &Plane,
     info: &ConnectionInfo,
     headers: &HeaderMap,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Response<Body>, Response<Body>> {
     let help = plane.config.help_url.as_deref();
     let worker = authorize(plane, info, headers)?;
@@ -109,7 +118,7 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 
 async fn error_text(
     claim: Claim,
-    body: Incoming,
+    body: &mut Incoming,
     pace: Pace,
     help: Option<&str>,
 ) -> Result<Response<Body>, Response<Body>> {

@@ -19,6 +19,8 @@ use crate::wire::multipart::{BadMultipart, Event, PartHead, Reader};
 const MOST_PART: u64 = 300_000_000;
 /// A slow start is forgiven for so long.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long the rest of a refused body is awaited.
+const UNREAD_WAIT: Duration = Duration::from_secs(2);
 
 /// Why an upload is no result: what the worker is answered, and the reason in the journal.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,8 +40,8 @@ pub(super) struct Pace {
 }
 
 /// A body that is being read.
-struct Arrival {
-    body: Incoming,
+struct Arrival<'a> {
+    body: &'a mut Incoming,
     pace: Pace,
     bytes: u64,
     most: u64,
@@ -127,7 +129,7 @@ impl Pace {
 
 // === impl Arrival ===
 
-impl Arrival {
+impl Arrival<'_> {
     /// The next bytes; None at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         loop {
@@ -153,7 +155,7 @@ impl Arrival {
 }
 
 /// A short body, whole.
-pub(super) async fn whole(body: Incoming, most: u64, pace: Pace) -> Result<Bytes, Broken> {
+pub(super) async fn whole(body: &mut Incoming, most: u64, pace: Pace) -> Result<Bytes, Broken> {
     if body.size_hint().lower() > most {
         return Err(Broken::too_long(format!("The body is longer than {most} bytes.")));
     }
@@ -165,9 +167,24 @@ pub(super) async fn whole(body: Incoming, most: u64, pace: Pace) -> Result<Bytes
     Ok(all.freeze())
 }
 
+/// Reads on after a refusal, up to `most` bytes; what is longer is cut off.
+pub(super) async fn throw_away(body: &mut Incoming, most: u64) {
+    let rest = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if bytes > most {
+                return;
+            }
+        }
+    };
+    // A body that stops costs the refusal no more than this.
+    let _ = tokio::time::timeout(UNREAD_WAIT, rest).await;
+}
+
 /// A result's parts, each on the shelf.
 pub(super) async fn parts(
-    body: Incoming,
+    body: &mut Incoming,
     boundary: &str,
     most: u64,
     claim: &Claim,
