@@ -153,7 +153,7 @@ fn clipped(why: &str) -> String {
     }
 }
 
-/// How many times as fast as real time, and the share that came to something.
+/// The router's figure, and the share of results that were good.
 fn score(seats: &[&WorkerView]) -> String {
     let good: u64 = seats.iter().map(|seat| seat.segments).sum();
     let bad: u64 = seats.iter().map(|seat| seat.failures).sum();
@@ -161,9 +161,9 @@ fn score(seats: &[&WorkerView]) -> String {
         0 => return "-".into(),
         all => good * 100 / all,
     };
-    match seats.iter().find_map(|seat| seat.real_time_ratio).filter(|ratio| *ratio > 0.0) {
-        Some(ratio) => format!("{:.1}x, {share} %", 1.0 / ratio),
-        None => format!("{share} %"),
+    match seats.iter().find_map(|seat| seat.score) {
+        Some(score) => format!("{score:.1}x, {share} % good"),
+        None => format!("{share} % good"),
     }
 }
 
