@@ -14,6 +14,7 @@ demo: prereqs
 test: prereqs lint
 	cargo test --quiet
 	tests/peers/run.sh
+	tests/peers/run.sh kill9 --kills 100
 
 ## make lint    formatting and clippy, warnings are errors
 lint: prereqs

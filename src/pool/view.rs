@@ -107,11 +107,11 @@ fn state(seat: &Seat, now: Moment) -> (&'static str, String) {
     match &seat.state {
         SeatState::Draining => ("draining", format!("told to leave, {} running", seat.running.len())),
         SeatState::Resting { until, why } if *until > now => {
-            ("resting", format!("{why}; next trial in {} s", until.since(now).as_secs() + 1))
+            ("resting", format!("next trial in {} s: {why}", until.since(now).as_secs() + 1))
         }
         _ if seat.successes == 0 => ("trial", "no verified segment yet: one at a time".into()),
         _ if seat.capacity() < seat.offered() => {
-            ("trial", format!("{} of {} slots until it has shown more", seat.capacity(), seat.offered()))
+            ("trial", format!("{} of {} slots so far", seat.capacity(), seat.offered()))
         }
         _ if seat.pinned.len() >= seat.capacity() as usize => ("full", "every slot holds a session".into()),
         _ => ("ready", String::new()),
