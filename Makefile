@@ -15,6 +15,7 @@ test: prereqs lint
 	cargo test --quiet
 	cargo test --quiet --lib media -- --ignored
 	tests/peers/run.sh
+	tests/peers/run.sh kill9 --kills 100
 
 ## make lint    formatting and clippy, warnings are errors
 lint: prereqs

@@ -68,8 +68,7 @@ pub async fn run(args: DemoArgs, out: &mut dyn Write) -> Result<bool> {
         screen.closing(&tally, out)?;
         ledger::verify(&ledger::VerifyArgs { output: Output::Table }, &folder.data(), out)?;
         if let Some(kept) = &args.keep {
-            writeln!(out, "\nkept: openpool-proxy --config {} ledger report", kept.join(cast::CONFIG).display())
-                .context("printing")?;
+            screen.kept(&kept.join(cast::CONFIG), &folder, out)?;
         }
     }
     Ok(tally.ledger_balanced && tally.unanswered == 0)

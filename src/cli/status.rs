@@ -25,15 +25,15 @@ pub fn run(args: &StatusArgs, admin: SocketAddr, out: &mut dyn Write) -> Result<
         head(&status, out)?;
     }
     let mut sheet =
-        Sheet::new(&["worker", "state", "why", "ratio", "running", "sessions", "capacity", "segments", "failures"]);
+        Sheet::new(&["worker", "state", "why", "score", "running", "sessions", "capacity", "segments", "failures"]);
     for worker in status["pool"]["workers"].as_array().into_iter().flatten() {
         let number = |key: &str| Cell::count(worker[key].as_u64().unwrap_or_default());
-        let ratio = worker["real_time_ratio"].as_f64().map(|r| format!("{r:.2}"));
+        let score = worker["score"].as_f64().map(|score| format!("{score:.1}x"));
         sheet.row(vec![
             Cell::text(text(&worker["worker"])),
             Cell::text(text(&worker["state"])),
             Cell::text(text(&worker["why"])),
-            Cell::maybe(ratio),
+            Cell::maybe(score),
             number("running"),
             number("sessions"),
             number("capacity"),

@@ -49,6 +49,8 @@ pub fn invite(
         return Err(anyhow!("--expires-days is 1 to {MOST_DAYS}; leave it out for a token that never runs out"));
     }
     let expires_ms = args.expires_days.map(|days| now_ms.saturating_add(days.saturating_mul(DAY_MS)));
+    // An operator invites before the first `serve`.
+    std::fs::create_dir_all(data).with_context(|| format!("cannot make the data folder {}", data.display()))?;
     let wish = Invitation { name: args.name.clone(), address: args.address, expires_ms };
     let token = roster::invite(&data.join(FILE), &wish, now_ms, rng)?;
     let until =

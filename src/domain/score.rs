@@ -150,6 +150,12 @@ impl Scores {
         Some(f64::from(bucket.slow_sum / bucket.slow_weight) / growth(middle))
     }
 
+    /// The class last worked of which something was measured.
+    pub fn usual(&self) -> Option<Class> {
+        let known = self.classes.iter().filter(|score| self.measured(score.class).is_some());
+        known.max_by_key(|score| score.used).map(|score| score.class)
+    }
+
     /// Extra seconds of the first segment of a session.
     pub fn init(&self, class: Class) -> f64 {
         self.find(class).map_or(0.0, |score| f64::from(score.init.max(0.0)))

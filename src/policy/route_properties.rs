@@ -113,10 +113,9 @@ proptest! {
             Ok(pick) if pick.conn == seats[home].conn => prop_assert!(pick.reason == Reason::Sticky || !may_stay),
             Ok(pick) if may_stay => {
                 prop_assert_eq!(pick.reason, Reason::Moved);
-                // Late twice, or a job is stuck there: then somebody twice as fast, at once.
-                let stuck = seats[home].running.iter().any(|r| at(60.0).secs_since(r.since) > asked.soft_target);
-                prop_assert!(late >= 2 || stuck, "{pick:?}");
-                prop_assert!(filter(&seats[pick.seat], &asked, at(60.0)) == Filter::Passed);
+                let here = predict(&seats[home], &asked, &RouteRules::default(), &Priors::default(), at(60.0));
+                let stuck = overdue(&seats[home], &asked, &here, at(60.0));
+                prop_assert!((late >= 2 || stuck) && filter(&seats[pick.seat], &asked, at(60.0)) == Filter::Passed);
             }
             Ok(pick) => prop_assert!(pick.reason == Reason::Least || pick.reason == Reason::BestEffort),
             Err(_) => prop_assert!(!may_stay),

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::api::{Offer, Order};
 use super::{JoinRules, Rules};
-use crate::domain::capability::{Bits, TRANSCODING_BITS, core_version};
+use crate::domain::capability::{Bits, Need, TRANSCODING_BITS, core_version};
 use crate::domain::ids::{ConnId, TaskId};
 use crate::domain::job::Job;
 use crate::domain::seat::{Running, Seat, SeatState, Session};
@@ -90,6 +90,17 @@ impl Table {
             candidates,
             pick,
         })
+    }
+
+    /// Seconds of its usual video that the seat is expected to transcode in a second, at the load
+    /// that it has. The selector's own figure; None before the first good result.
+    pub fn score(&self, seat: &Seat, rules: &Rules, now: Moment) -> Option<f64> {
+        let (need, session) = (Need::default(), Session::default());
+        let class = seat.scores.usual()?;
+        let ask =
+            Ask { class, units: 1.0, soft_target: 1.0, answer_by: now, need: &need, tried: &[], session: &session };
+        let ratio = route::predict(seat, &ask, &rules.route, &self.priors, now).ratio;
+        (ratio > 0.0).then(|| 1.0 / ratio)
     }
 
     /// The least time, in seconds, that anybody else is predicted to take for the job.

@@ -33,6 +33,10 @@ pub struct WorkerView {
     /// Why it is in this state, in words.
     pub why: String,
     pub since_seconds: u64,
+    /// By which the router picks: seconds of video of the kind it usually gets that it is expected
+    /// to transcode in a second, at the load that it has. Above 1 it keeps up, higher is faster;
+    /// None before the first good result.
+    pub score: Option<f64>,
     /// Real-time ratio over its sessions, lower is faster; None before the first result.
     pub real_time_ratio: Option<f64>,
     pub running: usize,
@@ -52,7 +56,9 @@ impl Pool {
         let inner = &self.inner;
         let now = inner.clock.now();
         let table = inner.table.lock();
-        let workers = table.fleet.seats.iter().map(|seat| worker(seat, now)).collect();
+        let rules = inner.rulebook.current();
+        let view = |seat| worker(seat, table.score(seat, &rules, now), now);
+        let workers = table.fleet.seats.iter().map(view).collect();
         View {
             up_seconds: now.since(Moment::default()).as_secs(),
             draining: inner.draining(),
@@ -73,7 +79,7 @@ impl Pool {
     }
 }
 
-fn worker(seat: &Seat, now: Moment) -> WorkerView {
+fn worker(seat: &Seat, score: Option<f64>, now: Moment) -> WorkerView {
     let (state, why) = state(seat, now);
     let known: Vec<f64> = seat.pinned.iter().map(|(_, share)| *share).collect();
     let mean = known.iter().sum::<f64>() / known.len() as f64;
@@ -84,6 +90,7 @@ fn worker(seat: &Seat, now: Moment) -> WorkerView {
         state,
         why,
         since_seconds: now.since(seat.joined).as_secs(),
+        score,
         real_time_ratio: (!known.is_empty()).then_some(mean),
         running: seat.running.len(),
         sessions: seat.pinned.len(),
@@ -100,11 +107,11 @@ fn state(seat: &Seat, now: Moment) -> (&'static str, String) {
     match &seat.state {
         SeatState::Draining => ("draining", format!("told to leave, {} running", seat.running.len())),
         SeatState::Resting { until, why } if *until > now => {
-            ("resting", format!("{why}; next trial in {} s", until.since(now).as_secs() + 1))
+            ("resting", format!("next trial in {} s: {why}", until.since(now).as_secs() + 1))
         }
         _ if seat.successes == 0 => ("trial", "no verified segment yet: one at a time".into()),
         _ if seat.capacity() < seat.offered() => {
-            ("trial", format!("{} of {} slots until it has shown more", seat.capacity(), seat.offered()))
+            ("trial", format!("{} of {} slots so far", seat.capacity(), seat.offered()))
         }
         _ if seat.pinned.len() >= seat.capacity() as usize => ("full", "every slot holds a session".into()),
         _ => ("ready", String::new()),

@@ -1,19 +1,24 @@
 //! What a demo shows while it runs: a table redrawn in place, or a line now and then.
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::DemoArgs;
+use super::cast::Folder;
 use super::scene::Scene;
 use super::tally::Tally;
 use crate::cli::table::{Cell, Output, Sheet, grouped};
 use crate::pool::WorkerView;
+use crate::state::store::ledger::Reader;
 
 pub(super) struct Screen {
     /// Redraws in place; else a line every few seconds.
     terminal: bool,
     silent: bool,
+    /// Characters of a line.
+    width: usize,
     /// Lines of the last drawing.
     drawn: usize,
     said: Duration,
@@ -22,7 +27,9 @@ pub(super) struct Screen {
 /// Between two lines when nothing can be redrawn.
 const BETWEEN: Duration = Duration::from_secs(5);
 /// Characters of a reason that fit the table.
-const MOST_WHY: usize = 48;
+const MOST_WHY: usize = 40;
+/// Rows that are redrawn in place: a terminal's height. The closing table has all.
+const MOST_ROWS: usize = 16;
 /// A segment is in time when its answer took no longer than it lasts.
 const IN_TIME_US: u32 = 2_000_000;
 
@@ -30,7 +37,8 @@ const IN_TIME_US: u32 = 2_000_000;
 
 impl Screen {
     pub(super) fn new(terminal: bool, silent: bool) -> Screen {
-        Screen { terminal, silent, drawn: 0, said: Duration::ZERO }
+        let width = comfy_table::Table::new().width().map_or(80, usize::from);
+        Screen { terminal, silent, width, drawn: 0, said: Duration::ZERO }
     }
 
     pub(super) fn opening(&self, scene: &Scene, args: &DemoArgs, out: &mut dyn Write) -> Result<()> {
@@ -44,7 +52,8 @@ impl Screen {
             out,
             "openpool-proxy {} demo: nothing leaves this machine\n\n  \
              orchestrators (simulated)  {}      streams {}      {} workers{colon}{}\n  \
-             worker port {workers}      operator port http://{admin}/status\n",
+             worker port {workers}      operator port http://{admin}/status\n  \
+             score: seconds of video a second that the router expects of a worker, at its load\n",
             env!("CARGO_PKG_VERSION"),
             super::cast::ORCHESTRATORS.len(),
             args.streams,
@@ -75,9 +84,16 @@ impl Screen {
         let mut text = Vec::new();
         if table {
             worker_sheet(scene).await?.print(Output::Table, &mut text)?;
+            if let Some(more) = scene.roles().len().checked_sub(MOST_ROWS).filter(|more| *more > 0) {
+                writeln!(text, " and {more} more")?;
+            }
             writeln!(text)?;
         }
         writeln!(text, "{}", summary(scene, at))?;
+        if self.terminal {
+            // A line that the terminal folds would spoil the count of lines.
+            text = fitted(&String::from_utf8_lossy(&text), self.width).into_bytes();
+        }
         if self.terminal && self.drawn > 0 {
             write!(out, "\x1b[{}A\x1b[J", self.drawn)?;
         }
@@ -104,6 +120,14 @@ impl Screen {
         ledger_sheet(tally).print(Output::Table, out).context("printing")?;
         writeln!(out).context("printing")
     }
+
+    /// What can be done with what was kept.
+    pub(super) fn kept(&self, config: &Path, folder: &Folder, out: &mut dyn Write) -> Result<()> {
+        let program = format!("openpool-proxy --config {}", config.display());
+        writeln!(out, "\nkept: {program} ledger report").context("printing")?;
+        let eventful = Reader::open(&folder.data().join(crate::cli::ledger::FILE))?.eventful_job()?;
+        eventful.map_or(Ok(()), |job| writeln!(out, "      {program} explain {job}")).context("printing")
+    }
 }
 
 /// Narrower than `ledger report`: it fits a terminal.
@@ -124,20 +148,23 @@ fn ledger_sheet(tally: &Tally) -> Sheet {
 
 async fn worker_sheet(scene: &Scene) -> Result<Sheet> {
     let (view, earned) = (scene.view(), scene.earned().await?);
-    let mut sheet = Sheet::new(&["worker", "state", "why", "score", "load", "segments", "pixels", "earned_wei"]);
-    for role in scene.roles() {
+    let mut sheet =
+        Sheet::new(&["worker", "state", "why", "score", "good", "load", "running", "segments", "pixels", "earned_wei"]);
+    for role in scene.roles().iter().take(MOST_ROWS) {
         let seats: Vec<&WorkerView> = view.workers.iter().filter(|seat| seat.worker == role.name).collect();
         let (state, why) = seats.first().map_or(("away", "not connected"), |seat| (seat.state, seat.why.as_str()));
         let sum = |count: fn(&WorkerView) -> usize| seats.iter().map(|seat| count(seat)).sum::<usize>();
         let capacity: u32 = seats.iter().map(|seat| seat.capacity).sum();
-        let load = format!("{} of {capacity}, {} running", sum(|seat| seat.sessions), sum(|seat| seat.running));
+        let load = format!("{} of {capacity}", sum(|seat| seat.sessions));
         let row = earned.get(&role.name).cloned().unwrap_or_default();
         sheet.row(vec![
             Cell::text(role.name.clone()),
             Cell::text(state),
             Cell::text(clipped(why)),
-            Cell::text(score(&seats)),
+            Cell::text(seats.iter().find_map(|seat| seat.score).map_or("-".into(), |score| format!("{score:.1}x"))),
+            Cell::text(good(&seats)),
             Cell::text(load),
+            Cell::count(sum(|seat| seat.running) as u64),
             Cell::count(row.segments),
             Cell::count(row.pixels_credited),
             Cell::wei(row.worker_share),
@@ -153,18 +180,16 @@ fn clipped(why: &str) -> String {
     }
 }
 
-/// How many times as fast as real time, and the share that came to something.
-fn score(seats: &[&WorkerView]) -> String {
+/// The share of results that were good.
+fn good(seats: &[&WorkerView]) -> String {
     let good: u64 = seats.iter().map(|seat| seat.segments).sum();
     let bad: u64 = seats.iter().map(|seat| seat.failures).sum();
-    let share = match good + bad {
-        0 => return "-".into(),
-        all => good * 100 / all,
-    };
-    match seats.iter().find_map(|seat| seat.real_time_ratio).filter(|ratio| *ratio > 0.0) {
-        Some(ratio) => format!("{:.1}x, {share} %", 1.0 / ratio),
-        None => format!("{share} %"),
-    }
+    (good * 100).checked_div(good + bad).map_or("-".into(), |share| format!("{share} %"))
+}
+
+/// Lines cut where the terminal ends.
+fn fitted(text: &str, width: usize) -> String {
+    text.lines().map(|line| line.chars().take(width).chain(['\n']).collect::<String>()).collect()
 }
 
 /// `  00:12  412 segments  99.8 % in time  p95 231 ms  retried 9  cheat caught 2x, unpaid`

@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::schema::{self, SEGMENT_FIELDS};
 use crate::domain::money::Wei;
@@ -66,6 +66,12 @@ impl Reader {
 
     pub(super) fn told<T>(&self, result: rusqlite::Result<T>) -> Result<T, StoreFault> {
         result.map_err(|e| StoreFault::from_sqlite(&self.path, &e))
+    }
+
+    /// The paid job with the most to tell: the one that took the most steps.
+    pub fn eventful_job(&self) -> Result<Option<String>, StoreFault> {
+        let find = "SELECT job FROM steps GROUP BY job HAVING sum(step = 'posted') = 1 ORDER BY count(*) DESC LIMIT 1";
+        self.told(self.db.query_row(find, [], |row| row.get(0)).optional())
     }
 
     /// One job, for `explain`.
