@@ -120,7 +120,7 @@ async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
 
 async fn sweep(pool: Pool, tasks: Tasks) {
     let stop = tasks.token();
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut tick = tokio::time::interval(Duration::from_millis(500));
     loop {
         tokio::select! {
             () = stop.cancelled() => return,

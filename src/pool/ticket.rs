@@ -299,6 +299,8 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.inner.jobs.remove(&self.job.id);
         self.source.end(Err(Failure::Source("the job is over".into())));
+        // Leases are remembered for late answers; the segment's bytes are not.
+        self.source.clear();
         if let Some(task) = self.winner.take() {
             self.inner.void(self.job.id, task, "the answer was not forwarded");
         }

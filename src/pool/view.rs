@@ -14,6 +14,8 @@ pub struct View {
     pub sessions: usize,
     pub jobs: usize,
     pub waiting: usize,
+    /// Attempts that are under way, or are remembered for late answers.
+    pub leases: usize,
     pub shelf_bytes: u64,
     /// Segments delivered that an earlier worker had failed.
     pub saved: u64,
@@ -60,6 +62,7 @@ impl Pool {
             sessions: table.fleet.sessions.len(),
             jobs: inner.jobs.len(),
             waiting: inner.waiting(),
+            leases: inner.inflight.len(),
             shelf_bytes: inner.shelf.used(),
             saved: inner.saved(),
             ledger: inner.ledger.health().err().map_or_else(|| "ok".into(), |why| why.to_string()),

@@ -105,18 +105,17 @@ impl<Line> Fleet<Line> {
         self.seats.iter().map(|seat| seat.conn).zip(&self.lines)
     }
 
-    /// Pins a session to a seat, away from where it was.
-    pub fn pin(&mut self, key: &SessionKey, conn: ConnId) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let share = session.rtr.unwrap_or(1.0).min(1.0);
-        let before = session.pin.replace(conn);
-        if before == Some(conn) {
+    /// Moves a session's place from the seat where it was to the one that it has now.
+    pub fn repin(&mut self, key: &SessionKey, before: Option<ConnId>) {
+        let Some(session) = self.sessions.get(key) else { return };
+        if session.pin == before {
             return;
         }
+        let (pin, share) = (session.pin, session.rtr.unwrap_or(1.0).min(1.0));
         if let Some(old) = before {
             self.unpin_from(key, old);
         }
-        if let Some(seat) = self.seat(conn) {
+        if let Some(seat) = pin.and_then(|conn| self.seat(conn)) {
             seat.pinned.push((key.clone(), share));
         }
     }
