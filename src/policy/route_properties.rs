@@ -113,7 +113,9 @@ proptest! {
             Ok(pick) if pick.conn == seats[home].conn => prop_assert!(pick.reason == Reason::Sticky || !may_stay),
             Ok(pick) if may_stay => {
                 prop_assert_eq!(pick.reason, Reason::Moved);
-                prop_assert!(late >= 2 && filter(&seats[pick.seat], &asked, at(60.0)) == Filter::Passed);
+                let here = predict(&seats[home], &asked, &RouteRules::default(), &priors(&seats), at(60.0));
+                let stuck = overdue(&seats[home], &asked, &here, at(60.0)) && here.time > asked.soft_target;
+                prop_assert!((late >= 2 || stuck) && filter(&seats[pick.seat], &asked, at(60.0)) == Filter::Passed);
             }
             Ok(pick) => prop_assert!(pick.reason == Reason::Least || pick.reason == Reason::BestEffort),
             Err(_) => prop_assert!(!may_stay),

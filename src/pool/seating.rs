@@ -91,6 +91,7 @@ impl Pool {
         }
         telemetry::worker_joined(&worker.name, join.peer, declared);
         self.inner.fleet_changed();
+        self.inner.wake(super::WAKES * declared as usize);
         Ok(Seated { conn, orders, inner: self.inner.clone() })
     }
 }

@@ -177,3 +177,7 @@ fn ask<'a>(job: &'a Job, tried: &'a [ConnId], session: &'a Session) -> Ask<'a> {
         session,
     }
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

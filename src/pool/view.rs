@@ -19,6 +19,8 @@ pub struct View {
     pub shelf_bytes: u64,
     /// Segments delivered that an earlier worker had failed.
     pub saved: u64,
+    /// Memory in use, percent of the limit.
+    pub memory_percent: u8,
     /// `ok`, or why storage stopped.
     pub ledger: String,
     pub workers: Vec<WorkerView>,
@@ -65,6 +67,7 @@ impl Pool {
             leases: inner.inflight.len(),
             shelf_bytes: inner.shelf.used(),
             saved: inner.saved(),
+            memory_percent: inner.memory.load(std::sync::atomic::Ordering::Relaxed),
             ledger: inner.ledger.health().err().map_or_else(|| "ok".into(), |why| why.to_string()),
             workers,
         }

@@ -242,6 +242,18 @@ async fn a_silent_worker_is_left_for_another_and_answers_too_late() {
 }
 
 #[tokio::test]
+async fn short_memory_lets_no_job_in() {
+    let bench = Bench::new(|_| {});
+    bench.pool.memory(89);
+    assert!(bench.pool.submit(new_job("s", 1)).is_ok());
+    assert_eq!(bench.pool.memory(90), 89);
+    assert!(matches!(bench.pool.submit(new_job("s", 2)), Err(Failure::Pool(why)) if why.contains("memory_limit")));
+    assert_eq!(bench.pool.view().memory_percent, 90);
+    bench.pool.memory(10);
+    assert!(bench.pool.submit(new_job("s", 3)).is_ok());
+}
+
+#[tokio::test]
 async fn a_pool_without_workers_answers_before_the_budget() {
     local(async {
         let bench = Bench::new(|rules| rules.retry.answer_margin = Duration::from_millis(6500));
@@ -350,4 +362,34 @@ async fn zero_capacity_is_refused_and_huge_is_clamped() {
     assert_eq!(bench.pool.join(&worker, join(0)).err(), Some(Refusal::ZeroCapacity));
     let _seat = bench.pool.join(&worker, join(i64::MAX)).unwrap();
     assert_eq!(bench.pool.view().workers[0].declared, 20);
+}
+
+/// As long as the answers are due, a crowd is served through few seats: nobody scans in vain.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_waiting_jobs_are_served_one_after_another() {
+    let bench = Bench::new(|rules| rules.limits.waiting = 1024);
+    let mut jobs = tokio::task::JoinSet::new();
+    for n in 0..1000 {
+        let mut ticket = bench.job(&format!("s{n}"), n);
+        let pool = bench.pool.clone();
+        jobs.spawn(async move {
+            let answer = ticket.work().await;
+            pool.end_session(&ticket.job().session.clone(), None);
+            matches!(answer, Answer::Result(..))
+        });
+    }
+    for n in 0..60 {
+        let (worker, mut seat) = bench.rig(&format!("w{n}"));
+        let pool = bench.pool.clone();
+        jobs.spawn(async move {
+            let quiet = Duration::from_secs(2);
+            while let Ok(Some(order)) = tokio::time::timeout(quiet, seat.next()).await {
+                let Order::Segment { task, .. } = order else { continue };
+                answer(&pool, &worker, task, TRUE_PIXELS).await;
+            }
+            true
+        });
+    }
+    let served = jobs.join_all().await.into_iter().filter(|good| *good).count();
+    assert_eq!(served, 1060);
 }
