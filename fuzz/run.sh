@@ -4,6 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:-20}
+cargo +nightly fuzz build
 for target in multipart headers messages media config; do
   echo "fuzz $target for $seconds s"
   cargo +nightly fuzz run "$target" -- -max_total_time="$seconds" -rss_limit_mb=4096
