@@ -13,6 +13,7 @@ demo: prereqs
 ## make test    every test: Rust, house rules, and the Python peers
 test: prereqs lint
 	cargo test --quiet
+	cargo test --quiet --lib media -- --ignored
 	tests/peers/run.sh
 	tests/peers/run.sh kill9 --kills 100
 

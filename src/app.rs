@@ -1,4 +1,6 @@
 //! The composition root: builds the floors from the bottom up, and takes them down again.
+mod memory;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -90,7 +92,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
             telemetry::fault("operator port", why);
         }
     });
-    serving.spawn("sweep", sweep(pool.clone(), serving.clone()));
+    let memory_limit = memory::limit(settings.rules.limits.memory_limit);
+    serving.spawn("sweep", sweep(pool.clone(), edge, memory_limit, serving.clone()));
     Ok(Running { pool, uplinks, worker_addr, admin_addr, fingerprint, serving, orchestrators, writers })
 }
 
@@ -118,14 +121,21 @@ async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{address} cannot be opened; free it, or change {key}"))
 }
 
-async fn sweep(pool: Pool, tasks: Tasks) {
+/// Housekeeping, and a look at our memory.
+async fn sweep(pool: Pool, edge: Arc<EdgeStats>, memory_limit: Option<u64>, tasks: Tasks) {
     let stop = tasks.token();
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut tick = tokio::time::interval(Duration::from_millis(500));
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = tick.tick() => pool.sweep(),
+            _ = tick.tick() => {}
         }
+        if let (Some(limit), Some(resident)) = (memory_limit, memory::resident()) {
+            let percent = memory::percent(resident, limit);
+            telemetry::memory(resident, limit, percent, pool.memory(percent));
+            edge.pressure.set(percent);
+        }
+        pool.sweep();
     }
 }
 

@@ -198,6 +198,17 @@ pub fn pool_gauges(workers: usize, capacity: u32, sessions: usize, jobs: usize, 
     gauge!("livepeer_pool_shelf_bytes").set(shelf_bytes as f64);
 }
 
+/// Our memory, twice a second, and in how many percent of the limit it was before.
+pub fn memory(resident: u64, limit: u64, percent: u8, before: u8) {
+    gauge!("livepeer_pool_memory_bytes").set(resident as f64);
+    gauge!("livepeer_pool_memory_limit_bytes").set(limit as f64);
+    let level = |percent: u8| [80, 90, 95].into_iter().filter(|from| percent >= *from).count();
+    if level(percent) > level(before) {
+        counter!("livepeer_pool_memory_sheds_total").increment(1);
+        warn!(percent, resident, limit, "memory runs short; from 80 no connections, from 90 no segments are taken");
+    }
+}
+
 /// A fault that nobody else reports: where, and what.
 pub fn fault(place: &'static str, why: impl Display) {
     counter!("livepeer_pool_faults_total", "place" => place).increment(1);

@@ -6,6 +6,7 @@ need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 need cc build-essential
 need python3 python3
 need openssl openssl
+need ffmpeg ffmpeg
 python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing="$missing python3-venv"
 command -v cargo >/dev/null 2>&1 || { echo "cargo is missing: install Rust first (rustup), then run this again" >&2; exit 1; }
 # With the argument `lint`: what a minimal toolchain leaves out.

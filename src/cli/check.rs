@@ -15,10 +15,13 @@ pub const CODES: &[(&str, &str)] = &[
     ("E601", "a port is taken or may not be used"),
     ("E602", "the data folder cannot be written"),
     ("E603", "an orchestrator cannot be reached"),
-    ("E604", "an orchestrator does not speak TLS, or only TLS"),
+    ("E604", "an orchestrator does not speak HTTP/2, by TLS or in the clear as its url says"),
     ("E605", "a certificate or its key cannot be used"),
     ("W606", "few open files are allowed"),
     ("W607", "the disk is slow to keep what is written"),
+    ("E608", "an orchestrator refuses the secret"),
+    ("E609", "an orchestrator takes no transcoders"),
+    ("W610", "an orchestrator answers strangely"),
 ];
 
 #[derive(Clone, Debug, Args)]

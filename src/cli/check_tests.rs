@@ -3,25 +3,40 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::thread;
+
+use crate::sim::orchestrator::{OrchestratorPlan, SimOrchestrator, Traffic};
 
 use super::*;
 
-/// A listener that answers each connection's first bytes by some others.
+/// Something that is no orchestrator: answers each connection's first bytes by others.
 fn answering(with: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let mut first = [0u8; 512];
-            let read = stream.read(&mut first).unwrap();
-            // What reaches us is a client hello of TLS, whole.
-            assert_eq!((first[0], first[5], read), (22, 1, 5 + usize::from(first[4])));
+            let _ = stream.read(&mut [0u8; 512]).unwrap();
             stream.write_all(with).unwrap();
         }
     });
     address
+}
+
+/// A simulated orchestrator with this secret, on a thread of its own for the life of the test.
+fn orchestrator(secret: &str) -> String {
+    let plan = OrchestratorPlan::new(secret, Traffic::None);
+    let (send, receive) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let orchestrator = SimOrchestrator::start(plan).await.unwrap();
+            send.send(orchestrator.address().to_string()).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    receive.recv().unwrap()
 }
 
 fn free_port() -> u16 {
@@ -57,10 +72,10 @@ fn go(given: &Given, config_only: bool) -> (u8, String) {
 
 #[test]
 fn a_sound_world_is_good() {
-    let given = given(&answering(&[22, 3, 3, 0, 2, 0, 0]), free_port(), "");
+    let given = given(&orchestrator("hunter2-planted"), free_port(), "");
     let (code, text) = go(&given, false);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("0 errors") && text.contains("speaks TLS") && text.contains("fsync"), "{text}");
+    assert!(text.contains("0 errors") && text.contains("secret accepted") && text.contains("fsync"), "{text}");
     assert_eq!(text.matches(" free").count(), 2, "{text}");
 }
 
@@ -83,13 +98,19 @@ fn everything_that_is_wrong_is_told_at_once() {
 }
 
 #[test]
-fn tls_and_plain_are_told_apart() {
+fn a_wrong_secret_is_told() {
+    let (code, text) = go(&given(&orchestrator("another"), free_port(), ""), false);
+    assert!(code == 78 && text.contains("it refuses the secret") && text.contains("E608"), "{text}");
+}
+
+#[test]
+fn what_is_no_orchestrator_is_told() {
     let plain = answering(b"HTTP/1.1 400 Bad Request\r\n");
     let (code, text) = go(&given(&plain, free_port(), ""), false);
-    assert!(code == 78 && text.contains("E604") && text.contains(&format!("url: http://{plain}")), "{text}");
+    assert!(code == 78 && text.contains("E604") && text.contains("no HTTP/2 over TLS"), "{text}");
     let tls = answering(&[21, 3, 1, 0, 2, 2, 40]);
     let (code, text) = go(&given(&format!("http://{tls}"), free_port(), ""), false);
-    assert!(code == 78 && text.contains(&format!("url: https://{tls}")), "{text}");
+    assert!(code == 78 && text.contains("no HTTP/2 over plain TCP"), "{text}");
 }
 
 #[test]

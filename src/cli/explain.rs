@@ -100,7 +100,9 @@ fn print_attempt(number: usize, attempt: &Attempt, out: &mut dyn Write) -> io::R
         Sheet::new(&["", "candidate", "filter", "s/unit", "at_load", "time_s", "effective_s", "cost", "choice"]);
     for seat in &attempt.candidates {
         let passed = seat.filter == "passed";
-        let figure = |value: f64| Cell::text(if passed { format!("{value:.3}") } else { "-".into() });
+        // On trial or at its ramp it is predicted, too: it gets the job when nobody else is free.
+        let able = passed || seat.cost > 0.0;
+        let figure = |value: f64| Cell::text(if able { format!("{value:.3}") } else { "-".into() });
         let choice = if seat.worker == attempt.worker {
             "chosen"
         } else if Some(&seat.worker) == attempt.runner_up.as_ref() {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::check::{Chapter, Finding};
 use crate::config::settings::Settings;
 use crate::planes::uplink::config::OrchestratorConfig;
+use crate::planes::uplink::probe::{self, Word};
 use crate::pool::clock::Clock;
 
 /// The longest wait for one orchestrator's name, connection and answer, each.
@@ -67,28 +68,28 @@ fn unreachable(why: &str, config: &OrchestratorConfig) -> Finding {
     })
 }
 
-/// Connects, and hears whether TLS is spoken there as the url says.
+/// Connects, and asks whether it would take us as its transcoder, without becoming one.
 fn orchestrator(config: &OrchestratorConfig) -> Vec<Finding> {
     let Some(authority) = config.url.authority().map(|a| a.as_str().to_owned()) else { return vec![] };
     let clock = Clock::start();
-    let mut stream = match connect(&authority) {
-        Ok(stream) => stream,
-        Err(error) => return vec![unreachable(&plain(&error), config)],
-    };
+    if let Err(error) = connect(&authority) {
+        return vec![unreachable(&plain(&error), config)];
+    }
     let took = clock.now().since(Default::default());
     let reached = Finding::Good(format!("reachable in {:.1} ms", took.as_secs_f64() * 1e3));
-    let wants_tls = config.url.scheme_str() == Some("https");
-    let second = match (speaks_tls(&mut stream), wants_tls) {
-        (Ok(true), true) => Finding::Good("speaks TLS".into()),
-        (Ok(false), false) | (Err(_), false) => Finding::Good("in the clear, as `http://` says".into()),
-        (Ok(true), false) => Finding::Error("it speaks TLS, the url says http".into(), "E604", {
-            format!("write `url: https://{authority}`")
+    let second = match ask(config) {
+        Ok(Word::Welcome) => Finding::Good("secret accepted".into()),
+        Ok(Word::WrongSecret) => Finding::Error("it refuses the secret".into(), "E608", {
+            "`orchestrators[].secret` must hold the text of its -orchSecret".into()
         }),
-        (Ok(false), true) => Finding::Error("it answers, but not by TLS".into(), "E604", {
-            format!("is it the right port? For one that is behind somebody's TLS write `url: http://{authority}`")
+        Ok(Word::OwnTranscoder) => Finding::Error("it runs its own transcoder and takes no others".into(), "E609", {
+            "start it without -transcoder".into()
         }),
-        (Err(error), true) => Finding::Error(format!("no TLS answer: {}", plain(&error)), "E604", {
-            "see that go-livepeer listens there (8935 is its port), not something else".into()
+        Ok(Word::Other(text)) => Finding::Warning(format!("it answers: {text}"), "W610", {
+            "see its log; is it a go-livepeer orchestrator?".into()
+        }),
+        Err(why) => Finding::Error(format!("no HTTP/2 over {}: {why}", scheme(config)), "E604", {
+            "is it go-livepeer's port (8935 usually)? One behind somebody's TLS wants `url: http://...`".into()
         }),
     };
     vec![reached, second]
@@ -119,33 +120,13 @@ fn connect(authority: &str) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Says a TLS client's first word and looks at the kind of the answer: a handshake or an alert is TLS.
-fn speaks_tls(stream: &mut TcpStream) -> io::Result<bool> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(&client_hello())?;
-    let mut head = [0u8; 3];
-    stream.read_exact(&mut head)?;
-    Ok(matches!(head, [21 | 22, 3, 0..=4]))
+fn ask(config: &OrchestratorConfig) -> Result<Word, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|why| why.to_string())?;
+    runtime.block_on(probe::ask(config, PATIENCE))
 }
 
-/// A TLS 1.2 client hello that any Go or OpenSSL server answers.
-fn client_hello() -> Vec<u8> {
-    let suites: [u16; 5] = [0xc02b, 0xc02f, 0xc02c, 0xc030, 0x009c];
-    let mut extensions = Vec::new();
-    // supported_groups (x25519, P-256, P-384), ec_point_formats, signature_algorithms.
-    extensions.extend([0, 10, 0, 8, 0, 6, 0, 29, 0, 23, 0, 24]);
-    extensions.extend([0, 11, 0, 2, 1, 0]);
-    extensions.extend([0, 13, 0, 12, 0, 10, 4, 3, 8, 4, 4, 1, 5, 3, 8, 5]);
-    let mut body = vec![3, 3];
-    body.extend(rand::random::<[u8; 32]>());
-    body.extend([0, 0, suites.len() as u8 * 2]);
-    suites.iter().for_each(|suite| body.extend(suite.to_be_bytes()));
-    body.extend([1, 0, 0, extensions.len() as u8]);
-    body.extend(extensions);
-    let mut hello = vec![22, 3, 1, 0, body.len() as u8 + 4, 1, 0, 0, body.len() as u8];
-    hello.extend(body);
-    hello
+fn scheme(config: &OrchestratorConfig) -> &'static str {
+    if config.url.scheme_str() == Some("http") { "plain TCP" } else { "TLS" }
 }
 
 /// Writes and keeps 4 KiB where the ledger will be.

@@ -62,6 +62,7 @@ fn sample(name: &str) -> &'static str {
         "workers.shared_secret" => "file:/etc/openpool/shared-secret",
         "workers.certificate" => "/etc/openpool/tls.crt",
         "workers.key" => "/etc/openpool/tls.key",
+        "limits.memory_limit" => "4 GiB",
         "workers.help_url" => "https://pool.example.org/help",
         _ => "",
     }

@@ -154,6 +154,7 @@ fn limits() -> Vec<Key<Written>> {
         "limits.shelf" rules.limits.shelf_bytes = size(MIB, 1024 * GIB), "Sources and results held at once.";
         "limits.source" rules.limits.source_bytes = size(64 * KIB, 16 * GIB), "The largest source segment.";
         "limits.part" rules.limits.part_bytes = size(64 * KIB, 16 * GIB), "The largest part of a result.";
+        "limits.memory_limit" rules.limits.memory_limit = Maybe(size(64 * MIB, 1024 * GIB)), "Memory of the process: near it no connections, then no segments are taken; without it what its control group or the machine has.";
         "limits.memory" rules.limits.memory_bytes = size(64 * KIB, 16 * GIB), "A result beyond this goes to a temporary file.";
         "limits.longest_segment" rules.limits.longest_segment = Time(S, H), "Longer segments are refused.";
         "limits.downloads_per_lease" rules.limits.downloads_per_lease = count(1, 100), "How often a worker may fetch the segment it was given.";

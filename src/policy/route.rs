@@ -60,6 +60,8 @@ pub enum Filter {
     Full,
     /// Not yet proven, and its one trial is under way.
     Trial,
+    /// It holds as many as it has shown that it can; it may get more when nobody else is free.
+    Ramp,
 }
 
 /// Why this one.
@@ -165,7 +167,8 @@ pub fn best_time(seats: &[Seat], ask: &Ask<'_>, rules: &RouteRules, priors: &Pri
 pub fn survey(seats: &[Seat], ask: &Ask<'_>, rules: &RouteRules, priors: &Priors, now: Moment) -> Vec<Considered> {
     let line = |seat: &Seat| {
         let filter = filter(seat, ask, now);
-        let prediction = (filter == Filter::Passed).then(|| predict(seat, ask, rules, priors, now));
+        let able = matches!(filter, Filter::Passed | Filter::Trial | Filter::Ramp);
+        let prediction = able.then(|| predict(seat, ask, rules, priors, now));
         Considered { worker: seat.worker.clone(), conn: seat.conn, filter, prediction }
     };
     seats.iter().map(line).collect()
@@ -206,7 +209,7 @@ pub fn filter(seat: &Seat, ask: &Ask<'_>, now: Moment) -> Filter {
     if seat.on_trial() && !seat.running.is_empty() {
         return Filter::Trial;
     }
-    if occupied >= seat.capacity() as usize { Filter::Full } else { Filter::Passed }
+    if occupied >= seat.capacity() as usize { Filter::Ramp } else { Filter::Passed }
 }
 
 /// What no load changes: whether the seat is there, able, and not tried before.

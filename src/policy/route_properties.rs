@@ -49,7 +49,7 @@ proptest! {
                 prop_assert!(pick.prediction.cost.is_finite() && pick.prediction.effective > 0.0);
                 match filters[pick.seat] {
                     Filter::Passed => {}
-                    Filter::Full | Filter::Trial => prop_assert!(seat.occupied() < seat.offered() as usize),
+                    Filter::Full | Filter::Trial | Filter::Ramp => prop_assert!(seat.occupied() < seat.offered() as usize),
                     Filter::Resting => {
                         prop_assert_eq!(pick.reason, Reason::BestEffort);
                         prop_assert!(seat.running.is_empty());

@@ -417,3 +417,78 @@ fn priors_outlive_the_seats_they_came_from() {
     assert!((priors.of(CLASS, &rules) - 0.25).abs() < 1e-6);
     assert_eq!(priors.of(Class(9), &rules), rules.score.default_ratio);
 }
+
+#[test]
+fn a_session_leaves_a_stuck_seat_without_a_breach() {
+    let home = |age: f64| {
+        let mut seat = scored(1, 0.2, 100);
+        seat.running = vec![running(1, at(NOW - age))];
+        seat.pinned = vec![pinned("s", 0.4), pinned("t", 0.4)];
+        seat
+    };
+    let slow = scored(2, 0.9, 100);
+    let fast = scored(2, 0.3, 100);
+    // How long a job of another session runs there, the neighbour, whether the session goes, why.
+    let table = [
+        (0.3, &fast, false, "within what is predicted"),
+        (1.0, &fast, false, "overdue, but a segment would still be in time here"),
+        (5.0, &fast, true, "stuck: 5 s for a job of 0.4 s"),
+        (3.0, &slow, false, "stuck, but the other is not twice as good"),
+        (5.0, &slow, true, "stuck, and the other is"),
+    ];
+    for (age, other, goes, why) in table {
+        let session = late_on(1, 0);
+        let need = Need::default();
+        let pick = pick_once(&[home(age), other.clone()], &ask(&session, &need, at(NOW)), at(NOW), 1).unwrap();
+        assert_eq!((pick.conn, pick.reason == Reason::Moved), (ConnId(if goes { 2 } else { 1 }), goes), "{why}");
+    }
+}
+
+#[test]
+fn a_stuck_seat_is_left_by_no_move_token_and_kept_when_nobody_else_can() {
+    let mut stuck = scored(1, 0.2, 100);
+    stuck.running = vec![running(1, at(NOW - 6.0))];
+    let full = Seat { declared: 0, ..scored(2, 0.1, 100) };
+    let (session, need) = (late_on(1, 0), Need::default());
+    let ask = ask(&session, &need, at(NOW));
+    let picked = |seats: &[Seat]| {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut none = MoveBucket { tokens: 0.0, at: at(NOW) };
+        pick(seats, &ask, &RouteRules::default(), &priors(seats), &mut none, at(NOW), &mut rng).unwrap().conn
+    };
+    assert_eq!(picked(&[stuck.clone(), full]), ConnId(1));
+    assert_eq!(picked(&[stuck, scored(3, 0.2, 100)]), ConnId(3), "a hung worker is no choice of ours: no token");
+}
+
+/// The whole life of a rest: three failures, out, one trial, back or out for twice as long.
+#[test]
+fn a_rest_is_ended_by_one_good_trial_and_doubled_by_a_bad_one() {
+    use crate::domain::outcome::Failure;
+    use crate::policy::retry;
+    use crate::policy::rules::RetryRules;
+    let rules = RetryRules::default();
+    let fails = |seat: &mut Seat, now: f64| {
+        retry::failed(seat, &Failure::WorkerError("driver".into()), 1.0, at(now), &rules);
+    };
+    let mut seat = scored(1, 0.2, 100);
+    (0..2).for_each(|_| fails(&mut seat, NOW));
+    assert!(placed(std::slice::from_ref(&seat), 1).is_ok(), "two failures are let pass");
+    fails(&mut seat, NOW);
+    assert!(seat.resting(at(NOW + 9.9)) && !seat.resting(at(NOW + 10.1)));
+    fails(&mut seat, NOW + 1.0);
+    assert!(!seat.resting(at(NOW + 10.1)), "a job that was under way does not double the rest");
+    let filter_at = |seat: &Seat, now: f64| {
+        let (session, need) = (Session::default(), Need::default());
+        filter(seat, &ask(&session, &need, at(now)), at(now))
+    };
+    assert_eq!(filter_at(&seat, NOW + 5.0), Filter::Resting);
+    assert_eq!(filter_at(&seat, NOW + 11.0), Filter::Passed);
+    seat.running = vec![running(1, at(NOW + 11.0))];
+    assert_eq!(filter_at(&seat, NOW + 11.0), Filter::Trial, "one at a time");
+    seat.running.clear();
+    let mut good = seat.clone();
+    retry::succeeded(&mut good, at(NOW + 12.0));
+    assert_eq!((good.consecutive, good.on_trial()), (0, false));
+    fails(&mut seat, NOW + 12.0);
+    assert!(seat.resting(at(NOW + 31.9)) && !seat.resting(at(NOW + 32.1)), "one bad trial: out for 20 s");
+}

@@ -84,6 +84,8 @@ pub struct JobLimits {
     /// Segments longer than this are refused.
     pub longest_segment: Duration,
     pub downloads_per_lease: u32,
+    /// Bytes of memory for the process; None: what its control group or the machine has.
+    pub memory_limit: Option<u64>,
 }
 
 // === impl Rules ===
@@ -166,6 +168,7 @@ impl Default for JobLimits {
             memory_bytes: 8 << 20,
             longest_segment: Duration::from_secs(300),
             downloads_per_lease: 3,
+            memory_limit: None,
         }
     }
 }

@@ -67,6 +67,7 @@ pub fn ended(session: &mut Session, seat: ConnId, end: SegmentEnd, now: Moment) 
     if session.pin != Some(seat) {
         return;
     }
+    session.last_segment = Some(now);
     let step = match end {
         SegmentEnd::Failed => Some(2),
         SegmentEnd::Done { real_time_ratio } if real_time_ratio.is_finite() => {

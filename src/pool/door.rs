@@ -13,6 +13,7 @@ use crate::telemetry;
 /// Longer strings are nobody's.
 const LONGEST_SECRET: usize = 512;
 const LONGEST_RIG: usize = 32;
+pub(super) const EXPIRED: &str = "this join token has run out; ask the pool for a new one and put it into -orchSecret";
 
 impl Pool {
     /// Who is at the door. The same call proves registrations and results.
@@ -66,9 +67,7 @@ impl Inner {
                 mode: Mode::Invite,
                 token: Some(record.token_id),
             }),
-            Err(TokenFault::Expired) => Err(Refusal::TryLater(
-                "this join token has run out; ask the pool for a new one and put it into -orchSecret".into(),
-            )),
+            Err(TokenFault::Expired) => Err(Refusal::TryLater(EXPIRED.into())),
             Err(_) => Err(Refusal::InvalidSecret),
         }
     }

@@ -124,6 +124,7 @@ fn filter(filter: Filter) -> &'static str {
         Filter::Version => "version",
         Filter::Full => "full",
         Filter::Trial => "trial",
+        Filter::Ramp => "ramp",
     }
 }
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::FutureExt;
+use futures_util::future::Shared;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -11,7 +12,7 @@ use super::{Inner, Pool, Rules};
 use crate::domain::ids::{Address, ConnId, TaskId, WorkerName};
 use crate::domain::job::Job;
 use crate::domain::ledger::{Resulted, Step, WorkDone};
-use crate::domain::outcome::Failure;
+use crate::domain::outcome::{Failure, Fault};
 use crate::domain::time::Moment;
 use crate::domain::work::{MediaFacts, Profile};
 use crate::policy::retry;
@@ -19,6 +20,7 @@ use crate::policy::route::Prediction;
 use crate::policy::session::{self, SegmentEnd};
 use crate::policy::verify::{Credit, PartClaim, check};
 use crate::state::shelf::SourceWriter;
+use crate::state::store::ledger::Durable;
 use crate::telemetry;
 
 pub struct Lease {
@@ -44,8 +46,8 @@ enum Phase {
     Open(oneshot::Sender<LeaseEnd>),
     /// A result is being read.
     Reading(oneshot::Sender<LeaseEnd>),
-    /// A result was accepted; its print tells repeats from conflicts.
-    Answered { print: u64, at: Moment },
+    /// A result was accepted; its print tells repeats from conflicts. Not yet with the ledger: None.
+    Answered { print: u64, at: Moment, durable: Option<Shared<Durable>> },
     /// Given up, failed or refused.
     Over { at: Moment },
 }
@@ -62,7 +64,7 @@ pub struct Claim {
     inner: Arc<Inner>,
     lease: Arc<Lease>,
     /// The task was answered before, with this print.
-    repeat: Option<u64>,
+    repeat: Option<(u64, Shared<Durable>)>,
     done: bool,
 }
 
@@ -117,6 +119,15 @@ impl Lease {
         }
     }
 
+    /// A result was accepted.
+    pub fn answered(&self) -> bool {
+        matches!(&*self.phase.lock(), Phase::Answered { .. })
+    }
+
+    fn set(&self, next: Phase) {
+        *self.phase.lock() = next;
+    }
+
     fn take_end(&self, next: Phase) -> Option<oneshot::Sender<LeaseEnd>> {
         let mut phase = self.phase.lock();
         if !matches!(*phase, Phase::Open(_) | Phase::Reading(_)) {
@@ -164,9 +175,9 @@ impl Pool {
                     *phase = reading;
                     return Err(Unclaimable::Busy);
                 }
-                Phase::Answered { print, at } => {
-                    *phase = Phase::Answered { print, at };
-                    Some(print)
+                Phase::Answered { print, at, durable } => {
+                    *phase = Phase::Answered { print, at, durable: durable.clone() };
+                    Some((print, durable.ok_or(Unclaimable::Busy)?))
                 }
                 Phase::Over { at } => {
                     *phase = Phase::Over { at };
@@ -203,8 +214,12 @@ impl Claim {
     pub async fn result(mut self, result: TranscodeResult) -> Verdict {
         self.done = true;
         let print = result.print();
-        if let Some(before) = self.repeat {
-            return if before == print { Verdict::Repeated } else { Verdict::Conflict };
+        if let Some((before, durable)) = self.repeat.take() {
+            if before != print {
+                return Verdict::Conflict;
+            }
+            // The first 200 waits for the disk, and so does the second.
+            return durable.await.map_or_else(|down| Verdict::Storage(down.to_string()), |()| Verdict::Repeated);
         }
         let now = self.inner.clock.now();
         let credit = match self.judge(&result) {
@@ -234,7 +249,7 @@ impl Claim {
 
     async fn accept(self, result: TranscodeResult, print: u64, credit: Credit, now: Moment) -> Verdict {
         let lease = &self.lease;
-        let Some(end) = lease.take_end(Phase::Answered { print, at: now }) else {
+        let Some(end) = lease.take_end(Phase::Answered { print, at: now, durable: None }) else {
             self.inner.release(lease.conn, lease.task);
             return Verdict::Late;
         };
@@ -243,16 +258,18 @@ impl Claim {
         let durable = match self.inner.ledger.append(Step::Resulted(step)) {
             Ok(durable) => durable.shared(),
             Err(down) => {
+                lease.set(Phase::Over { at: now });
                 let _ = end.send(LeaseEnd::Failed(Failure::Pool(down.to_string())));
                 return Verdict::Storage(down.to_string());
             }
         };
+        lease.set(Phase::Answered { print, at: now, durable: Some(durable.clone()) });
         let received = now.since(lease.dispatched).as_micros();
         let received = u64::try_from(received).unwrap_or(u64::MAX);
         let recorded = Recorded(durable.clone());
         if end.send(LeaseEnd::Result(Arc::new(result), credit, received, recorded)).is_err() {
             self.inner.void(lease.job.id, lease.task, "the job was answered without it");
-            *lease.phase.lock() = Phase::Over { at: now };
+            lease.set(Phase::Over { at: now });
             return Verdict::Late;
         }
         match durable.await {
@@ -385,7 +402,10 @@ impl Inner {
                 }
                 retry::failed(seat, failure, jitter, now, &lease.rules.retry);
             }
-            table.session_ended(&lease.job, lease.conn, SegmentEnd::Failed, now);
+            // A source that could not be had does not make the session look elsewhere.
+            if failure.fault() == Fault::Worker {
+                table.session_ended(&lease.job, lease.conn, SegmentEnd::Failed, now);
+            }
         }
         telemetry::attempt_failed(&lease.worker, failure);
         self.inflight.close_key(&lease.key);

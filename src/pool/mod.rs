@@ -21,7 +21,7 @@ pub use ticket::Ticket;
 pub use view::{View, WorkerView};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -85,6 +85,8 @@ struct Inner {
     conns: AtomicU64,
     saved: AtomicU64,
     draining: AtomicBool,
+    /// Memory in use, percent of the limit.
+    memory: AtomicU8,
 }
 
 /// A job in flight, for those who may end it.
@@ -92,6 +94,9 @@ struct Live {
     job: Arc<Job>,
     gone: CancellationToken,
 }
+
+/// How many that wait look again when one slot comes free.
+const WAKES: usize = 4;
 
 /// A place among the waiting; given back on drop.
 struct WaitSlot(Arc<Inner>);
@@ -122,6 +127,7 @@ impl Pool {
             conns: AtomicU64::new(1),
             saved: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            memory: AtomicU8::new(0),
         };
         Pool { inner: Arc::new(inner) }
     }
@@ -185,6 +191,11 @@ impl Pool {
         }
     }
 
+    /// How full our memory is, in percent; returns what was told before.
+    pub fn memory(&self, percent: u8) -> u8 {
+        self.inner.memory.swap(percent, Ordering::Relaxed)
+    }
+
     pub fn is_draining(&self) -> bool {
         self.inner.draining()
     }
@@ -223,11 +234,19 @@ impl Inner {
         self.saved.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Somebody who waits may look again: a few, lest a crowd scans the fleet for one slot. The
+    /// first may not be able to use it; whoever waits also looks by himself now and then.
     fn seat_freed(&self) {
-        self.freed.notify_waiters();
+        self.wake(WAKES);
     }
 
-    /// Seats came or went: the offer may be another, and who waits looks again.
+    fn wake(&self, most: usize) {
+        for _ in 0..most.min(self.waiting()) {
+            self.freed.notify_one();
+        }
+    }
+
+    /// Seats came or went: the offer may be another.
     fn fleet_changed(&self) {
         let offer = self.table.lock().offer();
         self.offer.send_if_modified(|now| {
@@ -235,7 +254,6 @@ impl Inner {
             *now = offer;
             changed
         });
-        self.seat_freed();
     }
 
     fn release(&self, conn: ConnId, task: TaskId) {

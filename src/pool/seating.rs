@@ -91,6 +91,7 @@ impl Pool {
         }
         telemetry::worker_joined(&worker.name, join.peer, declared);
         self.inner.fleet_changed();
+        self.inner.wake(super::WAKES * declared as usize);
         Ok(Seated { conn, orders, inner: self.inner.clone() })
     }
 }
@@ -111,6 +112,8 @@ impl Seated {
 
 impl Drop for Seated {
     fn drop(&mut self) {
+        // First: an order that comes after `leave` has looked for the leases would be lost.
+        self.orders.close();
         self.inner.leave(self.conn);
     }
 }
@@ -123,10 +126,15 @@ impl Inner {
         telemetry::worker_left(&seat.worker, now.since(seat.joined));
         // A worker that was told to go still posts its running jobs; one that vanished does not.
         if seat.state != SeatState::Draining {
-            for lease in self.inflight.select(|lease| lease.conn == conn) {
-                lease.fail(Failure::Disconnected);
-            }
+            self.forsake(conn);
         }
         self.fleet_changed();
+    }
+
+    /// Nothing more can come from this seat: its jobs go elsewhere.
+    pub(super) fn forsake(&self, conn: ConnId) {
+        for lease in self.inflight.select(|lease| lease.conn == conn) {
+            lease.fail(Failure::Disconnected);
+        }
     }
 }

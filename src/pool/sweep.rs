@@ -1,8 +1,14 @@
-//! Housekeeping, once a second: what is idle ends, what is over is forgotten.
+//! Housekeeping, twice a second: what is idle ends, what is over is forgotten.
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Pool;
 use super::api::Order;
+use super::door::EXPIRED;
+use crate::domain::ids::{ConnId, SessionKey};
+use crate::domain::seat::SeatState;
+use crate::domain::time::Moment;
+use crate::state::roster::TokenFault;
 use crate::telemetry;
 
 /// An ended lease is remembered this long, so that a late answer hears what it is.
@@ -11,10 +17,14 @@ const REMEMBER: Duration = Duration::from_secs(120);
 const FORGIVE: Duration = Duration::from_secs(60);
 
 impl Pool {
-    /// Called once a second by the app.
+    /// Called twice a second by the app.
     pub fn sweep(&self) {
+        self.sweep_at(self.inner.clock.now());
+    }
+
+    /// The same as of a moment of the caller's.
+    pub fn sweep_at(&self, now: Moment) {
         let inner = &self.inner;
-        let now = inner.clock.now();
         let rules = self.rules();
         let idle = {
             let mut table = inner.table.lock();
@@ -25,16 +35,16 @@ impl Pool {
             }
             table.fleet.idle_sessions(rules.route.session_idle, now)
         };
+        let idle = self.without_jobs(idle);
         for session in &idle {
             self.end_session(session, None);
         }
         inner.inflight.sweep(now.before(REMEMBER), super::lease::Lease::ended);
         inner.lockouts.sweep(now);
-        match inner.roster.refresh_if_changed() {
-            Ok(true) => self.close_revoked(),
-            Ok(false) => {}
-            Err(fault) => telemetry::roster_fault(&fault.to_string()),
+        if let Err(fault) = inner.roster.refresh_if_changed() {
+            telemetry::roster_fault(&fault.to_string());
         }
+        self.close_revoked();
         inner.fleet_changed();
         let (seats, sessions, capacity) = {
             let table = inner.table.lock();
@@ -43,16 +53,49 @@ impl Pool {
         };
         telemetry::pool_gauges(seats, capacity, sessions, inner.jobs.len(), inner.shelf.used());
     }
-    /// Ends the registrations of tokens that are no longer good.
+
+    /// A long segment may be under way for longer than a session may be idle.
+    fn without_jobs(&self, mut sessions: Vec<SessionKey>) -> Vec<SessionKey> {
+        if !sessions.is_empty() {
+            let busy: HashSet<SessionKey> = self.inner.jobs.iter().map(|live| live.job.session.clone()).collect();
+            sessions.retain(|session| !busy.contains(session));
+        }
+        sessions
+    }
+
+    /// Ends the registrations of tokens that were revoked or have run out. At every sweep: time
+    /// alone ends a token, and a worker may be too far behind with its orders to take this one.
     fn close_revoked(&self) {
         let now_ms = self.inner.clock.unix_ms();
-        let table = self.inner.table.lock();
-        for (_, line) in table.fleet.lines() {
-            if let Some(token) = &line.token
-                && self.inner.roster.check(token, now_ms).is_err()
-            {
-                let _ = line.orders.try_send(Order::Revoked);
+        let mut table = self.inner.table.lock();
+        let bad: Vec<(ConnId, Order)> = table
+            .fleet
+            .lines()
+            .filter_map(|(conn, line)| {
+                let fault = self.inner.roster.check(line.token.as_ref()?, now_ms).err()?;
+                Some((conn, farewell(&fault)))
+            })
+            .collect();
+        for (conn, order) in &bad {
+            if let Some(line) = table.fleet.line(*conn) {
+                let _ = line.orders.try_send(order.clone());
+            }
+            if let Some(seat) = table.fleet.seat(*conn) {
+                seat.state = SeatState::Draining;
             }
         }
+        drop(table);
+        // Its results would be refused, too.
+        for (conn, _) in bad {
+            self.inner.forsake(conn);
+        }
+    }
+}
+
+/// A token that has run out is answered as at the door: the worker stays for a new one.
+fn farewell(fault: &TokenFault) -> Order {
+    match fault {
+        TokenFault::Expired => Order::Goodbye(EXPIRED.into()),
+        _ => Order::Revoked,
     }
 }

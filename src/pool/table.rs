@@ -63,21 +63,23 @@ impl Table {
 
     /// Picks a seat, pins the session there and gives the permit.
     pub fn seat(&mut self, job: &Job, tried: &[ConnId], rules: &Rules, now: Moment) -> Result<Seating, NoSeat> {
-        let session = self.fleet.sessions.entry(job.session.clone()).or_default();
-        session.last_segment = Some(now);
+        let known = self.fleet.sessions.get(&job.session);
+        let new = Session::default();
+        let session = known.unwrap_or(&new);
         let ask = ask(job, tried, session);
-        let candidates = survey(&self.fleet.seats, &ask, rules, &self.priors, now);
         let pick =
             route::pick(&self.fleet.seats, &ask, &rules.route, &self.priors, &mut self.moves, now, &mut self.rng)?;
+        let candidates = survey(&self.fleet.seats, &ask, rules, &self.priors, now);
         let conn = pick.conn;
         let task = Table::task();
         let warm = session.is_warm(conn, now);
         let running = Running { task, class: ask.class, units: ask.units, since: now, abandoned: false };
         self.fleet.permit(conn, running);
-        self.fleet.pin(&job.session, conn);
-        if let Some(session) = self.fleet.sessions.get_mut(&job.session) {
-            session::dispatched(session, conn, now);
-        }
+        // Only a session that has a seat is kept: who finds none leaves nothing behind.
+        let session = self.fleet.sessions.entry(job.session.clone()).or_default();
+        let before = session.pin;
+        session::dispatched(session, conn, now);
+        self.fleet.repin(&job.session, before);
         let line = self.fleet.line(conn).cloned().ok_or_else(NoSeat::default)?;
         let seat = &self.fleet.seats[pick.seat];
         Ok(Seating {
@@ -186,3 +188,7 @@ fn ask<'a>(job: &'a Job, tried: &'a [ConnId], session: &'a Session) -> Ask<'a> {
         session,
     }
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! A ticket: a job that was let in, worked until it has an answer, and closed by the
 //! orchestrator's word. One answer, always before its time.
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -24,6 +25,9 @@ use crate::telemetry;
 const PATIENCE_STEP: Duration = Duration::from_millis(250);
 /// A job stops waiting for a seat this long before its answer is due.
 const NO_SEAT_MARGIN: Duration = Duration::from_millis(1000);
+
+/// From so many percent of the memory's limit no job is let in.
+const NO_TASKS: u8 = 90;
 
 /// A job that was let in. Dropping it before `close` voids it.
 pub struct Ticket {
@@ -70,6 +74,10 @@ impl Pool {
         }
         if let Err(why) = inner.ledger.health() {
             return Err(Failure::Pool(format!("the ledger has stopped: {why}")));
+        }
+        let memory = inner.memory.load(Ordering::Relaxed);
+        if memory >= NO_TASKS {
+            return Err(Failure::Pool(format!("memory is {memory} percent full (limits.memory_limit)")));
         }
         if inner.jobs.len() >= rules.limits.jobs {
             return Err(Failure::Pool(format!("{} jobs in flight (limits.jobs)", rules.limits.jobs)));
@@ -299,6 +307,8 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.inner.jobs.remove(&self.job.id);
         self.source.end(Err(Failure::Source("the job is over".into())));
+        // Leases are remembered for late answers; the segment's bytes are not.
+        self.source.clear();
         if let Some(task) = self.winner.take() {
             self.inner.void(self.job.id, task, "the answer was not forwarded");
         }
@@ -326,7 +336,14 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         // The answer was due and this worker did not give it, or nobody wants it any more.
         let gone = self.inner.jobs.get(&self.lease.job.id).is_none_or(|live| live.gone.is_cancelled());
-        let failure = if gone { Failure::Pool("the orchestrator is gone".into()) } else { Failure::Timeout };
+        let failure = if self.lease.answered() {
+            // Its result and our giving up crossed.
+            Failure::Pool("the result came in the moment of the answer".into())
+        } else if gone {
+            Failure::Pool("the orchestrator is gone".into())
+        } else {
+            Failure::Timeout
+        };
         self.settle(failure, true);
     }
 }

@@ -14,9 +14,13 @@ pub struct View {
     pub sessions: usize,
     pub jobs: usize,
     pub waiting: usize,
+    /// Attempts that are under way, or are remembered for late answers.
+    pub leases: usize,
     pub shelf_bytes: u64,
     /// Segments delivered that an earlier worker had failed.
     pub saved: u64,
+    /// Memory in use, percent of the limit.
+    pub memory_percent: u8,
     /// `ok`, or why storage stopped.
     pub ledger: String,
     pub workers: Vec<WorkerView>,
@@ -66,8 +70,10 @@ impl Pool {
             sessions: table.fleet.sessions.len(),
             jobs: inner.jobs.len(),
             waiting: inner.waiting(),
+            leases: inner.inflight.len(),
             shelf_bytes: inner.shelf.used(),
             saved: inner.saved(),
+            memory_percent: inner.memory.load(std::sync::atomic::Ordering::Relaxed),
             ledger: inner.ledger.health().err().map_or_else(|| "ok".into(), |why| why.to_string()),
             workers,
         }

@@ -1,11 +1,12 @@
 //! Who is here: seats in a flat row for the selector's scan, a line to each, their sessions, and
 //! the scores of those who left a moment ago. Stores; never decides.
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::ids::{ConnId, SessionKey, TaskId, WorkerName};
 use crate::domain::score::Scores;
-use crate::domain::seat::{Running, Seat, Session};
+use crate::domain::seat::{Running, Seat, SeatState, Session};
 use crate::domain::time::Moment;
 
 /// A worker that left is remembered this long: back within it, it keeps its scores.
@@ -27,7 +28,11 @@ pub struct Fleet<Line> {
 struct Parked {
     scores: Scores,
     successes: u64,
+    consecutive: u32,
     rested: u32,
+    last_failure: Option<Arc<str>>,
+    /// Out until then, and why: coming back does not end a rest.
+    rest: Option<SeatState>,
     left: Moment,
 }
 
@@ -53,7 +58,10 @@ impl<Line> Fleet<Line> {
         {
             seat.scores = parked.scores;
             seat.successes = parked.successes;
+            seat.consecutive = parked.consecutive;
             seat.rested = parked.rested;
+            seat.last_failure = parked.last_failure;
+            seat.state = parked.rest.unwrap_or(seat.state);
         }
         self.index.insert(seat.conn, self.seats.len());
         self.seats.push(seat);
@@ -82,8 +90,15 @@ impl<Line> Fleet<Line> {
             self.parked.retain(|_, parked| now.since(parked.left) < PARKED_FOR);
         }
         if self.parked.len() < PARKED {
-            let parked =
-                Parked { scores: seat.scores.clone(), successes: seat.successes, rested: seat.rested, left: now };
+            let parked = Parked {
+                scores: seat.scores.clone(),
+                successes: seat.successes,
+                consecutive: seat.consecutive,
+                rested: seat.rested,
+                last_failure: seat.last_failure.clone(),
+                rest: matches!(seat.state, SeatState::Resting { .. }).then(|| seat.state.clone()),
+                left: now,
+            };
             self.parked.insert(seat.worker.clone(), parked);
         }
     }
@@ -105,18 +120,17 @@ impl<Line> Fleet<Line> {
         self.seats.iter().map(|seat| seat.conn).zip(&self.lines)
     }
 
-    /// Pins a session to a seat, away from where it was.
-    pub fn pin(&mut self, key: &SessionKey, conn: ConnId) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let share = session.rtr.unwrap_or(1.0).min(1.0);
-        let before = session.pin.replace(conn);
-        if before == Some(conn) {
+    /// Moves a session's place from the seat where it was to the one that it has now.
+    pub fn repin(&mut self, key: &SessionKey, before: Option<ConnId>) {
+        let Some(session) = self.sessions.get(key) else { return };
+        if session.pin == before {
             return;
         }
+        let (pin, share) = (session.pin, session.rtr.unwrap_or(1.0).min(1.0));
         if let Some(old) = before {
             self.unpin_from(key, old);
         }
-        if let Some(seat) = self.seat(conn) {
+        if let Some(seat) = pin.and_then(|conn| self.seat(conn)) {
             seat.pinned.push((key.clone(), share));
         }
     }

@@ -51,6 +51,8 @@ struct SourceInner {
     bytes: u64,
     length: Option<u64>,
     end: Option<Result<MediaFacts, Failure>>,
+    /// Nobody needs it any more: its bytes are gone, its facts stay.
+    cleared: bool,
     room: Room,
 }
 
@@ -111,7 +113,8 @@ impl Shelf {
 
     /// Room for a source of at most `limit` bytes.
     pub fn source(&self, limit: u64) -> SourceWriter {
-        let inner = SourceInner { chunks: Vec::new(), bytes: 0, length: None, end: None, room: self.room() };
+        let (chunks, room) = (Vec::new(), self.room());
+        let inner = SourceInner { chunks, bytes: 0, length: None, end: None, cleared: false, room };
         SourceWriter { source: Arc::new(Source { inner: Mutex::new(inner), changed: watch::Sender::new(()) }), limit }
     }
 
@@ -166,6 +169,9 @@ impl SourceWriter {
             if inner.bytes > self.limit {
                 return Err(ShelfFull::Item(self.limit));
             }
+            if inner.cleared {
+                return Ok(());
+            }
             inner.room.grow(chunk.len() as u64)?;
             inner.chunks.push(chunk);
         }
@@ -184,6 +190,17 @@ impl SourceWriter {
                 inner.length = Some(inner.bytes);
             }
             inner.end = Some(end);
+        }
+        self.source.changed.send_replace(());
+    }
+
+    /// Gives its room back, whoever still holds it; readers that are not done break off.
+    pub fn clear(&self) {
+        {
+            let mut inner = self.source.inner.lock();
+            inner.cleared = true;
+            inner.chunks = Vec::new();
+            inner.room.clear();
         }
         self.source.changed.send_replace(());
     }
@@ -242,6 +259,9 @@ impl SourceReader {
         loop {
             {
                 let inner = self.source.inner.lock();
+                if inner.cleared {
+                    return Some(Err(Failure::Source("the job is over".into())));
+                }
                 if let Some(chunk) = inner.chunks.get(self.next) {
                     self.next += 1;
                     return Some(Ok(chunk.clone()));

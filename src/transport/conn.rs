@@ -212,6 +212,7 @@ impl Watchman<'_> {
         let (stop, cut) = (self.tasks.token(), self.tasks.cut());
         let mut leaving = false;
         let mut end: Option<Instant> = None;
+        let mut shed = std::pin::pin!(self.stats.pressure.sheds_strangers());
         let mut wake = self.accepted + self.limits.authenticate_within;
         loop {
             tokio::select! {
@@ -231,6 +232,12 @@ impl Watchman<'_> {
                     telemetry::flooded(self.info.peer);
                     connection.as_mut().leave();
                     end = Some(Instant::now() + FAREWELL);
+                }
+                () = &mut shed, if !self.info.is_authenticated() => {
+                    if !self.info.is_authenticated() {
+                        EdgeStats::count(&self.stats.no_memory, "no_memory");
+                        return;
+                    }
                 }
                 () = tokio::time::sleep_until(end.unwrap_or(wake)) => {
                     if end.is_some() {

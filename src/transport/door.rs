@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::limits::EdgeLimits;
 use crate::telemetry;
@@ -27,7 +27,19 @@ pub struct EdgeStats {
     pub never_authenticated: AtomicU64,
     pub floods: AtomicU64,
     pub accept_errors: AtomicU64,
+    /// Closed at once, or while unknown, because memory ran short.
+    pub no_memory: AtomicU64,
+    /// Told by the app, read at the door.
+    pub pressure: Pressure,
 }
+
+/// How full our memory is, in percent.
+#[derive(Debug, Default)]
+pub struct Pressure(watch::Sender<u8>);
+
+/// From so many percent no connection is let in, and strangers must go.
+const NO_CONNECTIONS: u8 = 80;
+const NO_STRANGERS: u8 = 95;
 
 /// The door of one listener.
 pub(super) struct Door {
@@ -62,6 +74,26 @@ pub(super) struct Stranger {
     _net: OwnedSemaphorePermit,
 }
 
+// === impl Pressure ===
+
+impl Pressure {
+    pub fn set(&self, percent: u8) {
+        self.0.send_replace(percent);
+    }
+
+    fn is_high(&self) -> bool {
+        *self.0.borrow() >= NO_CONNECTIONS
+    }
+
+    /// Waits until a connection without a credential must go.
+    pub(super) async fn sheds_strangers(&self) {
+        let mut level = self.0.subscribe();
+        if level.wait_for(|percent| *percent >= NO_STRANGERS).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 // === impl EdgeStats ===
 
 impl EdgeStats {
@@ -89,6 +121,10 @@ impl Door {
 
     /// None: close it at once.
     pub(super) fn enter(self: &Arc<Door>, address: IpAddr) -> Option<Guest> {
+        if self.stats.pressure.is_high() {
+            EdgeStats::count(&self.stats.no_memory, "no_memory");
+            return None;
+        }
         let net = net_of(address);
         let mut inside = self.inside.lock();
         if inside.total >= self.limits.connections {

@@ -30,34 +30,6 @@ pub const BUSY: &str = "TranscoderBusy";
 /// A transcoder's answer to a segment that asks for more than it has.
 pub const INCOMPATIBLE: &str = "incompatible segment capabilities";
 
-/// Texts that a gateway does not hold against the orchestrator, matched exactly, and that blame
-/// the input: another worker would say the same.
-pub const INPUT_TEXTS: [&str; 13] = [
-    "TranscoderInvalidVideo",
-    "TranscoderInvalidResolution",
-    "TranscoderUnrecognizedFormat",
-    "TranscoderUnrecognizedProfile",
-    "TranscoderInvalidGOP",
-    "TranscoderIncompatibleDevices",
-    "Unsupported input pixel format",
-    "Unsupported input codec",
-    "No keyframes in input",
-    "Too many outputs",
-    "Encoded frames runaway",
-    "Invalid argument",
-    "Option not found",
-];
-
-/// Texts of the same kind that are rather the worker's own trouble: another is tried first.
-pub const WORKER_TEXTS: [&str; 6] = [
-    "Error initializing filtergraph",
-    "Unrecoverable state, restart process",
-    "Decoder not found",
-    "Encoder not found",
-    "Muxer not found",
-    "Demuxer not found",
-];
-
 /// Why a header's number cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHeader {
@@ -71,11 +43,6 @@ pub enum BadHeader {
     Negative(&'static str),
     #[error("{0} is too large")]
     TooLarge(&'static str),
-}
-
-/// Whether a gateway takes this text without suspending the orchestrator.
-pub fn is_non_retryable(text: &str) -> bool {
-    INPUT_TEXTS.contains(&text) || WORKER_TEXTS.contains(&text)
 }
 
 /// The `TaskId` of a result.

@@ -3,5 +3,6 @@
 mod bed;
 mod commands;
 mod pool;
+mod pool_storm;
 mod through;
 mod worker_port;

@@ -17,14 +17,14 @@ use openpool_proxy::state::roster::Roster;
 use openpool_proxy::state::store::journal::{Journal, Keep};
 use openpool_proxy::state::store::ledger::{Ledger, verify};
 
-struct Bench {
-    pool: Pool,
+pub struct Bench {
+    pub pool: Pool,
     folder: tempfile::TempDir,
     writer: std::thread::JoinHandle<()>,
 }
 
 impl Bench {
-    fn new(change: impl FnOnce(&mut Rules)) -> Bench {
+    pub fn new(change: impl FnOnce(&mut Rules)) -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::start();
         let (ledger, writer) = Ledger::open(&folder.path().join("ledger.db"), clock.unix_ms()).unwrap();
@@ -49,7 +49,7 @@ impl Bench {
         Bench { pool, folder, writer }
     }
 
-    fn knock(&self, secret: &str) -> Result<Worker, Refusal> {
+    pub fn knock(&self, secret: &str) -> Result<Worker, Refusal> {
         self.pool.login(Knock { secret, named: None, peer: "10.0.0.1".parse().unwrap() })
     }
 
@@ -68,7 +68,7 @@ impl Bench {
     }
 
     /// Closes the pool, waits for the writer, and verifies the file.
-    fn books(self) -> openpool_proxy::state::store::ledger::VerifyReport {
+    pub fn books(self) -> openpool_proxy::state::store::ledger::VerifyReport {
         let path = self.folder.path().join("ledger.db");
         drop(self.pool);
         self.writer.join().unwrap();
@@ -80,7 +80,7 @@ fn check(path: &Path) -> openpool_proxy::state::store::ledger::VerifyReport {
     verify(path).unwrap()
 }
 
-fn join(capacity: i64) -> Join {
+pub fn join(capacity: i64) -> Join {
     let caps = Capabilities { bits: Bits(vec![0x0400_5FFF]), version: "0.8.8".into() };
     Join { capacity, caps: Some(caps), peer: "10.0.0.1:4000".parse().unwrap() }
 }
@@ -89,7 +89,7 @@ fn counted(width: u32, height: u32, salt: u64) -> Counted {
     Counted { width, height, frames: 60, duration_ms: 2000, digest: salt }
 }
 
-fn new_job(session: &str, task: i64) -> NewJob {
+pub fn new_job(session: &str, task: i64) -> NewJob {
     NewJob {
         session: SessionKey { orchestrator: OrchestratorName::from("o"), session: session.into() },
         epoch: Epoch::from("e1"),
@@ -122,7 +122,7 @@ async fn next_task(seat: &mut Seated) -> (TaskId, Arc<str>) {
     }
 }
 
-async fn result(claim: &Claim, pixels: u64, salt: u64) -> TranscodeResult {
+pub async fn result(claim: &Claim, pixels: u64, salt: u64) -> TranscodeResult {
     let mut spool = claim.spool();
     spool.push(Bytes::from(vec![salt as u8; 1000])).await.unwrap();
     TranscodeResult {
@@ -136,7 +136,7 @@ async fn result(claim: &Claim, pixels: u64, salt: u64) -> TranscodeResult {
     }
 }
 
-const TRUE_PIXELS: u64 = 426 * 240 * 60;
+pub const TRUE_PIXELS: u64 = 426 * 240 * 60;
 
 async fn answer(pool: &Pool, worker: &Worker, task: TaskId, pixels: u64) -> Verdict {
     let claim = pool.claim(worker, task).unwrap();
@@ -169,6 +169,8 @@ async fn a_true_result_is_posted_once() {
         assert!(matches!(got, Answer::Result(..)));
         assert!(bench.pool.source(&key).is_none(), "the address ends with the lease");
         ticket.close(&Upstream::Accepted);
+        drop(got);
+        assert_eq!(bench.pool.view().shelf_bytes, 0, "a lease that is remembered holds no bytes");
         assert_eq!(answer(&bench.pool, &worker, task, TRUE_PIXELS).await, Verdict::Repeated);
         assert_eq!(answer(&bench.pool, &worker, task, TRUE_PIXELS - 1).await, Verdict::Conflict);
         drop(seat);
@@ -241,6 +243,18 @@ async fn a_silent_worker_is_left_for_another_and_answers_too_late() {
         assert_eq!(bench.pool.claim(&slow, late_task).err(), Some(Unclaimable::Ended));
     })
     .await;
+}
+
+#[tokio::test]
+async fn short_memory_lets_no_job_in() {
+    let bench = Bench::new(|_| {});
+    bench.pool.memory(89);
+    assert!(bench.pool.submit(new_job("s", 1)).is_ok());
+    assert_eq!(bench.pool.memory(90), 89);
+    assert!(matches!(bench.pool.submit(new_job("s", 2)), Err(Failure::Pool(why)) if why.contains("memory_limit")));
+    assert_eq!(bench.pool.view().memory_percent, 90);
+    bench.pool.memory(10);
+    assert!(bench.pool.submit(new_job("s", 3)).is_ok());
 }
 
 #[tokio::test]
@@ -352,4 +366,34 @@ async fn zero_capacity_is_refused_and_huge_is_clamped() {
     assert_eq!(bench.pool.join(&worker, join(0)).err(), Some(Refusal::ZeroCapacity));
     let _seat = bench.pool.join(&worker, join(i64::MAX)).unwrap();
     assert_eq!(bench.pool.view().workers[0].declared, 20);
+}
+
+/// As long as the answers are due, a crowd is served through few seats: nobody scans in vain.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_waiting_jobs_are_served_one_after_another() {
+    let bench = Bench::new(|rules| rules.limits.waiting = 1024);
+    let mut jobs = tokio::task::JoinSet::new();
+    for n in 0..1000 {
+        let mut ticket = bench.job(&format!("s{n}"), n);
+        let pool = bench.pool.clone();
+        jobs.spawn(async move {
+            let answer = ticket.work().await;
+            pool.end_session(&ticket.job().session.clone(), None);
+            matches!(answer, Answer::Result(..))
+        });
+    }
+    for n in 0..60 {
+        let (worker, mut seat) = bench.rig(&format!("w{n}"));
+        let pool = bench.pool.clone();
+        jobs.spawn(async move {
+            let quiet = Duration::from_secs(2);
+            while let Ok(Some(order)) = tokio::time::timeout(quiet, seat.next()).await {
+                let Order::Segment { task, .. } = order else { continue };
+                answer(&pool, &worker, task, TRUE_PIXELS).await;
+            }
+            true
+        });
+    }
+    let served = jobs.join_all().await.into_iter().filter(|good| *good).count();
+    assert_eq!(served, 1060);
 }

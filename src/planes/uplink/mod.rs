@@ -8,6 +8,7 @@ mod job;
 mod multipart;
 mod notice;
 mod post;
+pub mod probe;
 mod registrar;
 mod slot;
 pub mod status;

@@ -48,7 +48,7 @@ pub(super) enum End {
 }
 
 /// hyper's connection as tonic wants it.
-struct Channel(SendRequest<Body>);
+pub(super) struct Channel(pub(super) SendRequest<Body>);
 
 /// Registers and reads notices until the stream ends or `seat.stop` says so.
 pub(super) async fn run(uplink: &Arc<Uplink>, registration: &Registration, seat: &Seat) -> End {

@@ -171,7 +171,7 @@ impl Scene<'_, '_> {
                 Filter::Resting => none.resting += 1,
                 Filter::Capability => none.capability += 1,
                 Filter::Version => none.version += 1,
-                Filter::Full | Filter::Trial => none.full += 1,
+                Filter::Full | Filter::Trial | Filter::Ramp => none.full += 1,
             }
         }
         none

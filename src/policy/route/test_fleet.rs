@@ -64,8 +64,12 @@ pub(crate) fn ask<'a>(session: &'a Session, need: &'a Need, now: Moment) -> Ask<
 pub(crate) fn pick_once(seats: &[Seat], ask: &Ask<'_>, now: Moment, seed: u64) -> Result<Pick, NoSeat> {
     let mut moves = MoveBucket { tokens: 8.0, at: now };
     let mut rng = SmallRng::seed_from_u64(seed);
-    let rules = RouteRules::default();
+    pick(seats, ask, &RouteRules::default(), &priors(seats), &mut moves, now, &mut rng)
+}
+
+/// What the fleet tells of itself.
+pub(crate) fn priors(seats: &[Seat]) -> Priors {
     let mut priors = Priors::default();
-    priors.refresh(seats, &rules, now);
-    pick(seats, ask, &rules, &priors, &mut moves, now, &mut rng)
+    priors.refresh(seats, &RouteRules::default(), at(0.0));
+    priors
 }

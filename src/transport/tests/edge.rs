@@ -57,6 +57,48 @@ async fn strangers_leave_and_workers_stay() {
 }
 
 #[tokio::test]
+async fn short_memory_closes_the_door_and_then_sends_strangers_away() {
+    let served = start(EdgeLimits::default()).await;
+    let (_stranger, stranger_ends) = h2(served.address).await;
+    let (worker, worker_ends) = h2(served.address).await;
+    get(&worker, "/auth").await.unwrap();
+    served.stats.pressure.set(80);
+    assert!(try_tls(served.address, "h2").await.is_err(), "no new connections");
+    assert!(!stranger_ends.is_finished());
+    served.stats.pressure.set(95);
+    let _ = timeout(SECOND, stranger_ends).await.expect("the stranger stayed");
+    assert_eq!(get(&worker, "/").await.unwrap().status(), StatusCode::OK);
+    assert!(!worker_ends.is_finished());
+    assert_eq!(count(&served.stats.no_memory), 2);
+    served.stats.pressure.set(79);
+    assert!(try_tls(served.address, "h2").await.is_ok(), "the door is open again");
+}
+
+#[tokio::test]
+async fn a_quiet_connection_that_answers_no_ping_is_ended() {
+    let limits = EdgeLimits {
+        ping_every: Duration::from_millis(200),
+        ping_timeout: Duration::from_millis(200),
+        ..EdgeLimits::default()
+    };
+    let served = start(limits).await;
+    let (client, connection) = h2::client::handshake(tls(served.address, "h2").await).await.unwrap();
+    let mut connection = Box::pin(connection);
+    let answer = tokio::select! {
+        answer = get(&client, "/forever") => answer.unwrap(),
+        _ = &mut connection => panic!("the connection ended"),
+    };
+    // It is driven, so that it answers, for longer than the limits allow it to be silent.
+    let _ = timeout(SECOND, &mut connection).await.expect_err("a connection that answers stays");
+    assert_eq!(count(&served.stats.open), 1);
+    // Stopped: the socket stays open and says nothing.
+    let began = Instant::now();
+    until("the dead connection is dropped", || count(&served.stats.open) == 0).await;
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    drop((answer, client, connection));
+}
+
+#[tokio::test]
 async fn a_stranger_with_open_requests_is_cut() {
     let limits = EdgeLimits { authenticate_within: Duration::from_millis(200), ..EdgeLimits::default() };
     let served = start(limits).await;

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Every fuzz target for so many seconds (20 without an argument), one after the other.
+# Needs a nightly toolchain and cargo-fuzz (`cargo install cargo-fuzz`).
+set -eu
+cd "$(dirname "$0")/.."
+seconds=${1:-20}
+for target in multipart headers messages media config; do
+  echo "fuzz $target for $seconds s"
+  cargo +nightly fuzz run "$target" -- -max_total_time="$seconds" -rss_limit_mb=4096
+done
