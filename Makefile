@@ -19,6 +19,7 @@ test: prereqs lint
 
 ## make lint    formatting and clippy, warnings are errors
 lint: prereqs
+	@tests/prereqs.sh lint
 	cargo fmt --check
 	cargo clippy --quiet --all-targets -- -D warnings
 

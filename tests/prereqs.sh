@@ -9,6 +9,12 @@ need openssl openssl
 need ffmpeg ffmpeg
 python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing="$missing python3-venv"
 command -v cargo >/dev/null 2>&1 || { echo "cargo is missing: install Rust first (rustup), then run this again" >&2; exit 1; }
+# With the argument `lint`: what a minimal toolchain leaves out.
+if [ "${1:-}" = lint ] && ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
+  command -v rustup >/dev/null 2>&1 || { echo "cargo fmt and cargo clippy are missing: install both, then run this again" >&2; exit 1; }
+  echo "Installing rustfmt and clippy: rustup component add rustfmt clippy"
+  rustup component add rustfmt clippy
+fi
 [ -n "$missing" ] || exit 0
 echo "The build and its tests need:$missing"
 command -v apt-get >/dev/null 2>&1 || { echo "no apt-get here: install these by hand, then run this again" >&2; exit 1; }

@@ -25,20 +25,20 @@ pub fn run(args: &StatusArgs, admin: SocketAddr, out: &mut dyn Write) -> Result<
         head(&status, out)?;
     }
     let mut sheet =
-        Sheet::new(&["worker", "state", "why", "score", "running", "sessions", "capacity", "segments", "failures"]);
+        Sheet::new(&["worker", "state", "score", "running", "sessions", "capacity", "segments", "failures", "why"]);
     for worker in status["pool"]["workers"].as_array().into_iter().flatten() {
         let number = |key: &str| Cell::count(worker[key].as_u64().unwrap_or_default());
         let score = worker["score"].as_f64().map(|score| format!("{score:.1}x"));
         sheet.row(vec![
             Cell::text(text(&worker["worker"])),
             Cell::text(text(&worker["state"])),
-            Cell::text(text(&worker["why"])),
             Cell::maybe(score),
             number("running"),
             number("sessions"),
             number("capacity"),
             number("segments"),
             number("failures"),
+            Cell::text(text(&worker["why"])),
         ]);
     }
     Ok(sheet.print(args.output, out)?)

@@ -76,7 +76,9 @@ impl Bed {
     /// Waits until every orchestrator has a registration and every worker its seat.
     pub async fn ready(&self) {
         let seated = || self.app().pool.workers().len() >= self.workers.len();
-        let known = || self.orchestrators.iter().all(|o| !o.registrations().is_empty());
+        // The whole capacity: a first registration alone may be less than a test needs.
+        let whole = || i64::from(self.app().pool.view().capacity).max(1);
+        let known = || self.orchestrators.iter().all(|o| o.registrations().iter().sum::<i64>() >= whole());
         until("all are connected", || seated() && known()).await;
     }
 

@@ -273,3 +273,25 @@ fn paid_job(data: &Path) -> String {
     let books = Connection::open(data.join("ledger.db")).unwrap();
     books.query_row("SELECT job FROM steps WHERE step = 'posted' LIMIT 1", [], |row| row.get(0)).unwrap()
 }
+
+#[test]
+fn a_start_that_cannot_be_names_what_is_in_the_way() {
+    let home = Home::with_file();
+    let file = std::fs::read_to_string(home.path("openpool.yaml")).unwrap();
+    let admin = file.split("listen: 127.0.0.1:").nth(1).unwrap().split_whitespace().next().unwrap();
+    let taken = TcpListener::bind(format!("127.0.0.1:{admin}")).unwrap();
+    let said = home.run(&["serve"]);
+    assert!(said.code == 1 && said.err.contains("change admin.listen"), "{}", said.err);
+    drop(taken);
+
+    let ledger = home.path("openpool-data/ledger.db");
+    for left in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(home.path(&format!("openpool-data/ledger.db{left}")));
+    }
+    std::fs::write(&ledger, "a letter to a friend, not a database at all").unwrap();
+    for command in [&["serve"][..], &["ledger", "verify"], &["ledger", "report"]] {
+        let said = home.run(command);
+        assert!(said.code == 1 && said.err.contains("ledger.db: it is not a database; move it"), "{}", said.err);
+    }
+    assert_eq!(std::fs::read(&ledger).unwrap().len(), 43, "what was there is as it was");
+}
