@@ -73,10 +73,12 @@ impl Bed {
         self.worker(name, Behaviour::Honest, |_| {});
     }
 
-    /// Waits until every orchestrator has a registration and every worker its seat.
+    /// Waits until every orchestrator knows the whole pool and every worker has its seat.
     pub async fn ready(&self) {
         let seated = || self.app().pool.workers().len() >= self.workers.len();
-        let known = || self.orchestrators.iter().all(|o| !o.registrations().is_empty());
+        // With less, the first sessions would find no room.
+        let all = |o: &SimOrchestrator| o.registrations().iter().sum::<i64>() >= self.app().pool.view().capacity.into();
+        let known = || self.orchestrators.iter().all(|o| !o.registrations().is_empty() && all(o));
         until("all are connected", || seated() && known()).await;
     }
 

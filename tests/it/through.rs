@@ -113,7 +113,8 @@ async fn a_thousand_bad_tasks_lose_no_registration() {
     bed.ready().await;
     let fates = submit(&bed.orchestrators[0], 10, 100).await;
     assert_eq!(fates.len(), 1000);
-    assert!(fates.iter().all(|fate| matches!(fate, Fate::Error(_))), "each is answered by an error");
+    let others: Vec<_> = fates.iter().filter(|fate| !matches!(fate, Fate::Error(_))).collect();
+    assert!(others.is_empty(), "each is answered by an error: {others:?}");
     let counters = bed.orchestrators[0].counters();
     assert_eq!((counters.registrations_lost, counters.answered_late, counters.delivered), (0, 0, 0));
     assert_eq!(bed.books().await.posted, 0);
