@@ -13,7 +13,7 @@ use openpool_proxy::pool::{
     Answer, Claim, Join, Knock, NewJob, Order, Parts, Pool, Refusal, ResultPart, Rules, Seated, Ticket,
     TranscodeResult, Unclaimable, Upstream, Verdict, Worker,
 };
-use openpool_proxy::state::roster::Roster;
+use openpool_proxy::state::roster::{self, Invitation, Roster};
 use openpool_proxy::state::store::journal::{Journal, Keep};
 use openpool_proxy::state::store::ledger::{Ledger, verify};
 
@@ -345,6 +345,32 @@ async fn the_door_knows_three_modes() {
     assert!(matches!(bench.knock(&format!("{address}.a b")), Err(Refusal::TryLater(_))));
     let closed = Bench::new(|rules| rules.join.open = false);
     assert_eq!(closed.knock(&address).err(), Some(Refusal::InvalidSecret));
+}
+
+#[tokio::test]
+async fn two_tokens_live_and_a_revoked_or_expired_one_ends_its_connections() {
+    let bench = Bench::new(|_| {});
+    let (path, now) = (bench.folder.path().join("workers.db"), bench.pool.clock().unix_ms());
+    let mut rng = rand::rng();
+    let mut token = |name: &str, expires_ms| {
+        let invitation = Invitation { name: name.into(), address: None, expires_ms };
+        roster::invite(&path, &invitation, now, &mut rng)
+    };
+    let (old, new) = (token("a", None).unwrap(), token("a", None).unwrap());
+    assert!(token("a", None).is_err(), "never a third");
+    let short = token("b", Some(now + 300)).unwrap();
+    bench.pool.sweep();
+    let seats = [&old, &new, &short].map(|token| bench.pool.join(&bench.knock(token).unwrap(), join(2)).unwrap());
+    let [mut by_old, mut by_new, mut by_short] = seats;
+    roster::revoke(&path, &old, now).unwrap();
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    bench.pool.sweep();
+    assert!(matches!(by_old.next().await, Some(Order::Revoked)));
+    assert!(matches!(by_short.next().await, Some(Order::Goodbye(why)) if why.contains("run out")));
+    assert!(tokio::time::timeout(Duration::from_millis(50), by_new.next()).await.is_err(), "the other stays");
+    assert_eq!(bench.knock(&old).err(), Some(Refusal::InvalidSecret));
+    assert!(matches!(bench.knock(&short), Err(Refusal::TryLater(_))), "not for good: a new token may come");
+    assert!(bench.knock(&new).is_ok());
 }
 
 #[tokio::test]
