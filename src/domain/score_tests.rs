@@ -35,6 +35,17 @@ fn nothing_known_is_the_prior_and_grows_with_concurrency() {
 }
 
 #[test]
+fn the_usual_class_is_the_last_one_measured() {
+    let mut scores = trained(0.2, 3);
+    assert_eq!(scores.usual(), Some(C));
+    scores.failed(Class(2), 1.0, at(9.0), &P);
+    assert_eq!(scores.usual(), Some(C), "of a failure no speed is known");
+    scores.sample(Class(1), 1.0, 0.4, at(10.0), &P);
+    assert_eq!(scores.usual(), Some(Class(1)));
+    assert_eq!(Scores::default().usual(), None);
+}
+
+#[test]
 fn one_sample_halves_the_prior() {
     let mut scores = Scores::default();
     scores.sample(C, 1.0, 0.2, at(0.0), &P);

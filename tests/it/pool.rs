@@ -196,6 +196,10 @@ async fn a_lying_result_goes_elsewhere_and_is_not_paid() {
         let (ticket, got) = job.await.unwrap();
         assert!(matches!(got, Answer::Result(..)));
         ticket.close(&Upstream::Accepted);
+        // A liar's speed is nothing to go by.
+        let view = bench.pool.view();
+        let score = |name: &str| view.workers.iter().find(|seat| seat.worker.ends_with(name)).unwrap().score;
+        assert!(score("liar").is_none() && score("good").is_some_and(|score| score > 0.0), "{view:?}");
         drop((liars, goods));
         let books = bench.books();
         assert!(books.balanced, "{books:?}");

@@ -103,6 +103,19 @@ def test_whose_result_it_is(hands):
     assert [p["status"] for p in posts] == [200], "one post, and nothing unauthenticated went upstream"
 
 
+def test_a_refusal_reaches_a_client_that_sends_all_before_it_reads(hands):
+    lease = hands.lease()
+    kind, _ = hands.good()
+    rows = [
+        ({"TaskId": str(lease["task"] ^ 1)}, 1_000_000, 404), ({"TaskId": "abc"}, 1_000_000, 400),
+        ({"Credentials": "wrong"}, 60_000, 401), ({"Authorization": None}, 60_000, 401),
+    ]
+    for change, size, status in rows:
+        assert hands.post(lease, kind, b"x" * size, **change).status_code == status, change
+    assert not hands.asked.done()
+    assert hands.post(lease).status_code == 200, "what is too long for us is cut, the connection lives"
+
+
 def test_the_same_again_is_taken_and_other_bytes_are_not(hands):
     lease = hands.lease()
     kind, body = hands.good()
