@@ -394,7 +394,7 @@ async fn zero_capacity_is_refused_and_huge_is_clamped() {
     assert_eq!(bench.pool.view().workers[0].declared, 20);
 }
 
-/// As long as the answers are due, a crowd is served through few seats: nobody scans in vain.
+/// A crowd that waits is served through few seats before its answers are due.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_waiting_jobs_are_served_one_after_another() {
     let bench = Bench::new(|rules| rules.limits.waiting = 1024);
