@@ -4,6 +4,7 @@
 //! are bounded: a worker's name, a failure's code.
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
@@ -42,6 +43,13 @@ pub fn segment_done(worker: &WorkerName, wall: f64, duration: f64) {
         histogram!("livepeer_transcode_score").record(duration / wall);
     }
     counter!("livepeer_pool_segments_total", "worker" => worker.to_string()).increment(1);
+}
+
+/// Encoded pixels of a result, as credited; go-livepeer's own counter is in millions.
+pub fn pixels_processed(pixels: u64) {
+    static PIXELS: AtomicU64 = AtomicU64::new(0);
+    let all = PIXELS.fetch_add(pixels, Ordering::Relaxed).saturating_add(pixels);
+    counter!("livepeer_mil_pixels_processed").absolute(all / 1_000_000);
 }
 
 pub fn attempt_failed(worker: &WorkerName, failure: &Failure) {

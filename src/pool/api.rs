@@ -182,8 +182,6 @@ pub struct Offer {
     pub capacity: u32,
     /// Union of the workers' transcoding bits.
     pub bits: Bits,
-    /// Sessions a bit: what the orchestrator advertises to gateways.
-    pub per_bit: Vec<(u32, u32)>,
     /// The lowest version of a worker that states one.
     pub version: Option<String>,
 }

@@ -264,6 +264,7 @@ impl Claim {
             }
         };
         lease.set(Phase::Answered { print, at: now, durable: Some(durable.clone()) });
+        telemetry::pixels_processed(credit.credited);
         let received = now.since(lease.dispatched).as_micros();
         let received = u64::try_from(received).unwrap_or(u64::MAX);
         let recorded = Recorded(durable.clone());

@@ -241,7 +241,8 @@ impl Inner {
     }
 
     fn wake(&self, most: usize) {
-        for _ in 0..most.min(self.waiting()) {
+        // Not bounded by the count of those who wait: one may be just about to.
+        for _ in 0..most {
             self.freed.notify_one();
         }
     }

@@ -13,6 +13,9 @@ use crate::telemetry;
 
 /// An ended lease is remembered this long, so that a late answer hears what it is.
 const REMEMBER: Duration = Duration::from_secs(120);
+/// With more leases than these, for less.
+const CROWDED: usize = 100_000;
+const REMEMBER_CROWDED: Duration = Duration::from_secs(20);
 /// A worker that was given up and never answers is taken to be free again after this.
 const FORGIVE: Duration = Duration::from_secs(60);
 
@@ -39,7 +42,8 @@ impl Pool {
         for session in &idle {
             self.end_session(session, None);
         }
-        inner.inflight.sweep(now.before(REMEMBER), super::lease::Lease::ended);
+        let remember = if inner.inflight.len() > CROWDED { REMEMBER_CROWDED } else { REMEMBER };
+        inner.inflight.sweep(now.before(remember), super::lease::Lease::ended);
         inner.lockouts.sweep(now);
         if let Err(fault) = inner.roster.refresh_if_changed() {
             telemetry::roster_fault(&fault.to_string());

@@ -142,24 +142,18 @@ impl Table {
     /// What the pool offers upstream now.
     pub fn offer(&self) -> Offer {
         let mut offer = Offer::default();
-        let mut per_bit = [0u32; 64];
         let mut lowest = None;
         for seat in self.fleet.seats.iter().filter(|seat| seat.state != SeatState::Draining) {
             let capacity = seat.offered();
             offer.capacity = offer.capacity.saturating_add(capacity);
             let word = seat.caps.bits.0.first().copied().unwrap_or(0) & TRANSCODING_BITS;
-            let bits = Bits(vec![word]);
-            for bit in bits.numbers() {
-                per_bit[bit as usize] = per_bit[bit as usize].saturating_add(capacity);
-            }
-            offer.bits.union(&bits);
+            offer.bits.union(&Bits(vec![word]));
             if let Some(version) = core_version(&seat.caps.version)
                 && lowest.as_ref().is_none_or(|least| version < *least)
             {
                 lowest = Some(version);
             }
         }
-        offer.per_bit = (0..64).zip(per_bit).filter(|(_, n)| *n > 0).collect();
         offer.version = lowest.map(|version| version.to_string());
         offer
     }

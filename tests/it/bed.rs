@@ -73,7 +73,7 @@ impl Bed {
         self.worker(name, Behaviour::Honest, |_| {});
     }
 
-    /// Waits until every orchestrator has a registration and every worker its seat.
+    /// Waits until every orchestrator knows the whole pool and every worker has its seat.
     pub async fn ready(&self) {
         let seated = || self.app().pool.workers().len() >= self.workers.len();
         // The whole capacity: a first registration alone may be less than a test needs.

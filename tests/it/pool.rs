@@ -13,7 +13,7 @@ use openpool_proxy::pool::{
     Answer, Claim, Join, Knock, NewJob, Order, Parts, Pool, Refusal, ResultPart, Rules, Seated, Ticket,
     TranscodeResult, Unclaimable, Upstream, Verdict, Worker,
 };
-use openpool_proxy::state::roster::Roster;
+use openpool_proxy::state::roster::{self, Invitation, Roster};
 use openpool_proxy::state::store::journal::{Journal, Keep};
 use openpool_proxy::state::store::ledger::{Ledger, verify};
 
@@ -352,6 +352,32 @@ async fn the_door_knows_three_modes() {
 }
 
 #[tokio::test]
+async fn two_tokens_live_and_a_revoked_or_expired_one_ends_its_connections() {
+    let bench = Bench::new(|_| {});
+    let (path, now) = (bench.folder.path().join("workers.db"), bench.pool.clock().unix_ms());
+    let mut rng = rand::rng();
+    let mut token = |name: &str, expires_ms| {
+        let invitation = Invitation { name: name.into(), address: None, expires_ms };
+        roster::invite(&path, &invitation, now, &mut rng)
+    };
+    let (old, new) = (token("a", None).unwrap(), token("a", None).unwrap());
+    assert!(token("a", None).is_err(), "never a third");
+    let short = token("b", Some(now + 300)).unwrap();
+    bench.pool.sweep();
+    let seats = [&old, &new, &short].map(|token| bench.pool.join(&bench.knock(token).unwrap(), join(2)).unwrap());
+    let [mut by_old, mut by_new, mut by_short] = seats;
+    roster::revoke(&path, &old, now).unwrap();
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    bench.pool.sweep();
+    assert!(matches!(by_old.next().await, Some(Order::Revoked)));
+    assert!(matches!(by_short.next().await, Some(Order::Goodbye(why)) if why.contains("run out")));
+    assert!(tokio::time::timeout(Duration::from_millis(50), by_new.next()).await.is_err(), "the other stays");
+    assert_eq!(bench.knock(&old).err(), Some(Refusal::InvalidSecret));
+    assert!(matches!(bench.knock(&short), Err(Refusal::TryLater(_))), "not for good: a new token may come");
+    assert!(bench.knock(&new).is_ok());
+}
+
+#[tokio::test]
 async fn too_many_failed_logins_lock_the_address_out() {
     let bench = Bench::new(|rules| rules.join.login_failures = 3);
     let refusals: Vec<_> = (0..6).map(|_| bench.knock("wrong").err().unwrap()).collect();
@@ -368,7 +394,7 @@ async fn zero_capacity_is_refused_and_huge_is_clamped() {
     assert_eq!(bench.pool.view().workers[0].declared, 20);
 }
 
-/// As long as the answers are due, a crowd is served through few seats: nobody scans in vain.
+/// A crowd that waits is served through few seats before its answers are due.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_waiting_jobs_are_served_one_after_another() {
     let bench = Bench::new(|rules| rules.limits.waiting = 1024);

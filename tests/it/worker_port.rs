@@ -297,7 +297,10 @@ async fn registrations_end_by_trailers_with_the_right_words() {
     let (code, text) = refused("0x123".into(), 1, None).await;
     assert!(code == 14 && text.contains("0xADDRESS"), "{code} {text}");
     let huge = Client::dial(port.address).await.grpc("/net.Transcoder/RegisterTranscoder", &[0; 1 << 20]).await;
-    assert!(![0, 1, 2].contains(&huge.0), "{huge:?}");
+    assert!(huge.0 == 8 && huge.1.contains("bytes at most"), "{huge:?}");
+    let seated: Vec<_> = futures_util::future::join_all((0..8).map(|_| port.join("many"))).await;
+    let (code, text) = refused(seated[0].secret.clone(), 1, None).await;
+    assert!(code == 14 && text.contains("registrations_per_worker"), "{code} {text}");
     let unknown = Client::dial(port.address).await.grpc("/net.AIWorker/RegisterAIWorker", &[]).await;
     assert_eq!(unknown.0, 12);
 }

@@ -11,7 +11,7 @@ use crate::pool::Offer;
 use crate::transport::client::Fingerprint;
 
 fn offer(capacity: u32) -> Offer {
-    Offer { capacity, bits: Bits(vec![7]), per_bit: Vec::new(), version: None }
+    Offer { capacity, bits: Bits(vec![7]), version: None }
 }
 
 fn shares(capacity: u32, streams: u32) -> Vec<u32> {

@@ -52,6 +52,10 @@ pub(super) async fn register(plane: Arc<Plane>, info: ConnectionInfo, request: R
     let registrar = Registrar { plane, info, reach };
     let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(MOST_MESSAGE);
     match tokio::time::timeout(within, grpc.server_streaming(registrar, request)).await {
+        // What tonic says of a message that is too long is not what a limit is called.
+        Ok(response) if response.headers().get("grpc-status").is_some_and(|code| code == "11") => {
+            reply::grpc(Status::resource_exhausted(format!("a registration has {MOST_MESSAGE} bytes at most")))
+        }
         Ok(response) => response.map(|body| body.map_err(Into::into).boxed_unsync()),
         Err(_) => reply::grpc(Status::unavailable("the registration did not arrive in time; try again")),
     }
