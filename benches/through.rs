@@ -1,7 +1,7 @@
 //! The same simulated peers with us in the middle and without: added latency, our processor time
 //! beside what TLS alone would take, and how many small segments one core of ours carries.
 //!
-//! `cargo bench --bench through [-- latency|control|floor] [-- --seconds N]`. The peers run in
+//! `cargo bench --bench through -- [latency|control|floor] [--seconds N] [--rate N]`. The peers run in
 //! this process, the proxy is a child of its own, so that the kernel tells their times apart.
 #![allow(clippy::expect_used, reason = "what is not there ends the run, with its name")]
 #[path = "rig/mod.rs"]
@@ -47,7 +47,9 @@ struct Scene {
 fn main() {
     openpool_proxy::transport::tls::install_provider();
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let seconds = words.iter().skip_while(|word| *word != "--seconds").nth(1).and_then(|n| n.parse().ok());
+    let number = |name: &str| words.iter().skip_while(|word| *word != name).nth(1).and_then(|n| n.parse().ok());
+    let seconds = number("--seconds");
+    let rates = number("--rate").map_or(RATES.to_vec(), |rate: u64| vec![rate as f64]);
     let wanted = |part: &str| {
         let named = |word: &str| ["latency", "control", "floor"].contains(&word);
         !words.iter().any(|word| named(word)) || words.iter().any(|word| word == part)
@@ -58,7 +60,7 @@ fn main() {
         floor.print();
     }
     if wanted("latency") {
-        runtime.block_on(latency(seconds.unwrap_or(12), &floor));
+        runtime.block_on(latency(seconds.unwrap_or(12), &rates, &floor));
     }
     if wanted("control") {
         runtime.block_on(control(seconds.unwrap_or(10)));
@@ -66,14 +68,14 @@ fn main() {
 }
 
 /// Big segments at fixed rates, direct and through.
-async fn latency(seconds: u64, floor: &tls::Floor) {
+async fn latency(seconds: u64, rates: &[f64], floor: &tls::Floor) {
     let library = Library::of(Payload::Synth { bytes_in: BYTES_IN, bytes_out: BYTES_OUT });
     println!("\n{BYTES_IN} bytes in, {BYTES_OUT} out, open loop, {} processors", rig::processors());
     println!(
         "{:>6} {:>8} {:>10} {:>6} {:>9} {:>9} {:>9} {:>10} {:>12}",
         "rate", "path", "delivered", "lost", "p50 ms", "p99 ms", "max ms", "machine", "ours ms/seg"
     );
-    for rate in RATES {
+    for &rate in rates {
         let scene = Scene {
             library: library.clone(),
             traffic: Traffic::Open { per_second: rate, sessions: 40 },
