@@ -9,6 +9,7 @@ mod verify;
 
 pub use io::{HalfClose, Io};
 
+use super::ahead::Ahead;
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -191,7 +192,7 @@ impl Dialer {
             Speak::H1 => &self.h1,
             Speak::H2 => &self.h2,
         };
-        let stream = connector.connect(name, tcp).await.map_err(|why| tls(why.to_string()))?;
+        let stream = connector.connect(name, Ahead::new(tcp)).await.map_err(|why| tls(why.to_string()))?;
         let (_, session) = stream.get_ref();
         if let Some(spoken) = session.alpn_protocol()
             && speak == Speak::H2

@@ -1,4 +1,5 @@
 //! Sockets and TLS; has never heard of a job.
+mod ahead;
 pub mod client;
 pub mod conn;
 mod door;

@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use super::ahead::Ahead;
 use super::conn::{ConnectionInfo, Graceful, Watchman, answer};
 use super::door::{Door, Guest};
 use super::limits::EdgeLimits;
@@ -100,7 +101,7 @@ impl Connection {
             let (peer, local) = (stream.peer_addr().ok()?, stream.local_addr().ok()?);
             stream.set_nodelay(true).ok()?;
             let place = guest.stranger().await?;
-            match tokio::time::timeout(limits.tls_handshake, self.acceptor.accept(stream)).await {
+            match tokio::time::timeout(limits.tls_handshake, self.acceptor.accept(Ahead::new(stream))).await {
                 Ok(Ok(stream)) => Some((stream, ConnectionInfo::new(peer, local, place))),
                 _ => {
                     EdgeStats::count(&guest.stats().bad_handshakes, "bad_handshake");

@@ -23,8 +23,9 @@ pub type OutBody = UnsyncBoxBody<Bytes, std::io::Error>;
 type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 const MOST_HEADERS: usize = 64;
-/// Also the most of a head.
-const READ_BUFFER: usize = 128 << 10;
+/// Also the most of a head. A buffer is cut into chunks as it fills and a new one is made for what
+/// does not fit: growing ones would leave most of each unused, and a source holds them all.
+const READ_BUFFER: usize = 32 << 10;
 
 /// One connection, one request at a time.
 pub struct H1 {
@@ -49,7 +50,7 @@ impl H1 {
         let written = dialled.io.written();
         let certificate = dialled.certificate;
         let mut builder = http1::Builder::new();
-        builder.max_headers(MOST_HEADERS).max_buf_size(READ_BUFFER);
+        builder.max_headers(MOST_HEADERS).read_buf_exact_size(Some(READ_BUFFER));
         let (sender, connection) = builder.handshake(TokioIo::new(dialled.io)).await?;
         let driver: Driver = Box::pin(async move {
             // What went wrong is told to the request that it went wrong for.

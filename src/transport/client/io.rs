@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::Ahead;
+
 pub struct Io {
     stream: Stream,
     written: Arc<AtomicU64>,
@@ -20,7 +22,7 @@ pub struct Io {
 
 enum Stream {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Ahead<TcpStream>>>),
 }
 
 #[derive(Default)]
@@ -40,7 +42,7 @@ impl Io {
         Io::of(Stream::Plain(stream))
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Io {
+    pub(super) fn tls(stream: TlsStream<Ahead<TcpStream>>) -> Io {
         Io::of(Stream::Tls(Box::new(stream)))
     }
 
@@ -100,6 +102,30 @@ impl AsyncWrite for Io {
             this.written.fetch_add(*bytes as u64, Ordering::Relaxed);
         }
         Poll::Ready(written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.end.asked.load(Ordering::Acquire) {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        let written = match &mut this.stream {
+            Stream::Plain(stream) => ready!(Pin::new(stream).poll_write_vectored(cx, bufs)),
+            Stream::Tls(stream) => ready!(Pin::new(stream).poll_write_vectored(cx, bufs)),
+        };
+        if let Ok(bytes) = &written {
+            this.written.fetch_add(*bytes as u64, Ordering::Relaxed);
+        }
+        Poll::Ready(written)
+    }
+
+    /// Saves a copy: the parts of a body go to TLS as they are.
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
