@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
@@ -139,12 +139,23 @@ async fn sweep(pool: Pool, edge: Arc<EdgeStats>, memory_limit: Option<u64>, task
     }
 }
 
+/// Histograms with buckets, as go-livepeer has them; without these they would be summaries.
+fn histograms() -> Result<PrometheusBuilder> {
+    let seconds = [0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0];
+    let times_real_time = [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0];
+    let named = |name: &str| Matcher::Full(name.to_owned());
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(named("livepeer_transcode_time_seconds"), &seconds)
+        .and_then(|b| b.set_buckets_for_metric(named("livepeer_transcode_score"), &times_real_time))
+        .context("the metrics' buckets")
+}
+
 /// One recorder a process, however many proxies run in it.
 fn recorder() -> Result<PrometheusHandle> {
     static HANDLE: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
     let mut handle = HANDLE.lock();
     if handle.is_none() {
-        *handle = Some(PrometheusBuilder::new().install_recorder().context("installing the metrics recorder")?);
+        *handle = Some(histograms()?.install_recorder().context("installing the metrics recorder")?);
     }
     handle.clone().context("no metrics recorder")
 }

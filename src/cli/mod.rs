@@ -92,11 +92,19 @@ pub fn main() -> ExitCode {
     tls::install_provider();
     match run(arguments) {
         Ok(code) => code,
+        // Whoever read our output has seen enough.
+        Err(why) if closed_pipe(&why) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("error: {why:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn closed_pipe(why: &anyhow::Error) -> bool {
+    let io =
+        |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    why.chain().any(|cause| io(cause) == Some(std::io::ErrorKind::BrokenPipe))
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode> {
