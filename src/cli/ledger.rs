@@ -133,6 +133,7 @@ fn print_verdict(report: &VerifyReport, out: &mut dyn Write) -> std::io::Result<
     }
     if !report.balances.is_empty() {
         balances.print(Output::Table, out)?;
+        writeln!(out, "(what orchestrators owe is positive; what belongs to workers and the pool is negative)")?;
     }
     if report.in_doubt_total > 0 {
         writeln!(out, "{} in doubt, nothing paid for them yet:", count(report.in_doubt_total))?;
