@@ -61,6 +61,10 @@ impl StoreFault {
     }
 }
 
+/// Pages of 4 KiB in the WAL before it is copied back. A checkpoint holds commits up, and with
+/// them the last byte of results: seldom, then, and 64 MB on disk at the most.
+const CHECKPOINT_PAGES: u32 = 16_000;
+
 /// Opens for writing, makes the file when it is missing, sets WAL.
 pub fn open_to_write(path: &Path, sync: Sync) -> Result<Connection, StoreFault> {
     look_at_folder(path)?;
@@ -78,7 +82,10 @@ pub fn open_to_write(path: &Path, sync: Sync) -> Result<Connection, StoreFault> 
         return Err(StoreFault::new(path, format!("the journal stays in mode `{mode}`, `wal` is needed"), remedy));
     }
     let level = if sync == Sync::Full { "FULL" } else { "NORMAL" };
-    db.execute_batch(&format!("PRAGMA synchronous = {level}; PRAGMA temp_store = MEMORY;")).map_err(fault)?;
+    let pragmas = format!(
+        "PRAGMA synchronous = {level}; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
+    );
+    db.execute_batch(&pragmas).map_err(fault)?;
     db.set_prepared_statement_cache_capacity(64);
     Ok(db)
 }
