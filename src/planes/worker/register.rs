@@ -164,13 +164,18 @@ impl Stream for Notices {
     type Item = Result<Bytes, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match catch_unwind(AssertUnwindSafe(|| self.poll(cx))) {
-            Ok(polled) => polled,
-            Err(_) => {
-                telemetry::panicked("registration");
-                self.state = State::Ended;
-                Poll::Ready(Some(Err(Status::unavailable(OUR_FAULT))))
-            }
-        }
+        unless_panicked(|| self.poll(cx)).unwrap_or_else(|status| {
+            self.state = State::Ended;
+            Poll::Ready(Some(Err(status)))
+        })
     }
+}
+
+/// A panic would drop the stream, and h2 would reset it by CANCEL, which ends a stock worker for
+/// good: it becomes a status that makes the worker come back.
+pub(super) fn unless_panicked<T>(poll: impl FnOnce() -> T) -> Result<T, Status> {
+    catch_unwind(AssertUnwindSafe(poll)).map_err(|_| {
+        telemetry::panicked("registration");
+        Status::unavailable(OUR_FAULT)
+    })
 }

@@ -66,3 +66,11 @@ async fn each_verdict_has_its_answer() {
     assert_eq!(read(unauthorized(&Refusal::InvalidSecret, None)).await, (401, "Unauthorized".into()));
     assert_eq!(read(unauthorized(&Refusal::TryLater("in 5 s".into()), None)).await, (503, "in 5 s".into()));
 }
+
+#[test]
+fn a_panic_in_a_registration_makes_the_worker_come_back() {
+    let status = super::super::register::unless_panicked(|| -> u8 { panic!("planted") }).unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unavailable, "never Canceled");
+    assert!(!["invalid secret", "zero capacity"].contains(&status.message()));
+    assert_eq!(super::super::register::unless_panicked(|| 7).unwrap(), 7);
+}
