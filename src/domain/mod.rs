@@ -1,4 +1,5 @@
 //! What things are: plain values, no clock, no lock, no chance.
+pub mod ai;
 pub mod capability;
 pub mod decision;
 pub mod ids;
