@@ -8,14 +8,14 @@ use openpool_proxy::domain::capability::{Bits, Capabilities, DEFAULT_BITS, Need}
 use openpool_proxy::domain::ids::{ConnId, OrchestratorName, SessionKey, TaskId, WorkerName};
 use openpool_proxy::domain::job::Class;
 use openpool_proxy::domain::score::{ScoreParams, Scores};
-use openpool_proxy::domain::seat::{Running, Seat, SeatState, Session};
+use openpool_proxy::domain::seat::{Road, Running, Seat, SeatState, Session};
 use openpool_proxy::domain::time::Moment;
 use openpool_proxy::policy::route::{Ask, MoveBucket, Priors, pick, predict};
 use openpool_proxy::policy::rules::RouteRules;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-const CLASS: Class = Class(0);
+const CLASS: Class = Class::Ladder(0);
 const NOW: Moment = Moment(100_000_000);
 
 /// A fleet at work: every seat scored at some concurrencies, with two sessions and a running job.
@@ -41,6 +41,8 @@ fn busy_seat(conn: u64, rng: &mut SmallRng) -> Seat {
         worker: WorkerName::from(format!("worker-{conn}").as_str()),
         address: None,
         caps: Capabilities::assumed("0.8.8"),
+        road: Road::Worker,
+        models: Vec::new(),
         declared: 8,
         allowed: 100,
         state: SeatState::Ready,
@@ -76,7 +78,16 @@ fn scans(c: &mut Criterion) {
     let session = Session::default();
     let need = Need { bits: Some(Bits(vec![DEFAULT_BITS])), ..Need::default() };
     let answer_by = NOW + Duration::from_millis(7650);
-    let ask = Ask { class: CLASS, units: 2.0, soft_target: 1.6, answer_by, need: &need, tried: &[], session: &session };
+    let ask = Ask {
+        class: CLASS,
+        units: 2.0,
+        soft_target: 1.6,
+        answer_by,
+        need: &need,
+        model: None,
+        tried: &[],
+        session: &session,
+    };
     let sampled = RouteRules::default();
     let full = RouteRules { scan_limit: usize::MAX, ..RouteRules::default() };
     for count in [64, 512, 1_000, 10_000] {
@@ -107,7 +118,16 @@ fn a_seat(_: &mut Criterion) {
     let session = Session::default();
     let need = Need { bits: Some(Bits(vec![DEFAULT_BITS])), ..Need::default() };
     let answer_by = NOW + Duration::from_millis(7650);
-    let ask = Ask { class: CLASS, units: 2.0, soft_target: 1.6, answer_by, need: &need, tried: &[], session: &session };
+    let ask = Ask {
+        class: CLASS,
+        units: 2.0,
+        soft_target: 1.6,
+        answer_by,
+        need: &need,
+        model: None,
+        tried: &[],
+        session: &session,
+    };
     let full = RouteRules { scan_limit: usize::MAX, ..RouteRules::default() };
     println!("{:>8} {:>14} {:>14} {:>14}", "seats", "floor ns/seat", "pick ns/seat", "pick us");
     for count in [64u64, 512, 1_000, 10_000] {

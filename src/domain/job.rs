@@ -4,15 +4,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::ai::ModelKey;
 use super::capability::Need;
 use super::ids::{Epoch, JobId, SessionKey};
+use super::print::Print;
 use super::time::Moment;
 use super::work::{Profile, ladder_cost};
 
-/// What makes service times comparable: ladder bucket of a transcode job,
-/// floor(log2(ladder cost in 720p30)).
+/// What makes service times comparable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Class(pub i8);
+pub enum Class {
+    /// Ladder bucket of a transcode job: floor(log2(ladder cost in 720p30)).
+    Ladder(i8),
+    /// An AI model: a print of its pipeline and name.
+    Model(u64),
+}
 
 /// All that the pool needs to know of a segment. Cheap to clone behind an `Arc`.
 #[derive(Clone, Debug)]
@@ -37,11 +43,23 @@ pub struct Job {
     pub answer_by: Moment,
 }
 
+// === impl Class ===
+
+impl Class {
+    pub fn of_model(key: &ModelKey) -> Class {
+        let mut print = Print::default();
+        print.feed(key.pipeline.name().as_bytes());
+        print.feed(b"/");
+        print.feed(key.model.as_bytes());
+        Class::Model(print.finish())
+    }
+}
+
 // === impl Job ===
 
 impl Job {
     pub fn class(&self) -> Class {
-        Class(ladder_cost(&self.profiles).log2().floor() as i8)
+        Class::Ladder(ladder_cost(&self.profiles).log2().floor() as i8)
     }
 
     /// Seconds of source x ladder cost within the bucket (1.0 to 2.0).

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const C: Class = Class(0);
+const C: Class = Class::Ladder(0);
 const P: ScoreParams = ScoreParams {
     slow_tau: 60.0,
     fast_tau: 15.0,
@@ -38,10 +38,10 @@ fn nothing_known_is_the_prior_and_grows_with_concurrency() {
 fn the_usual_class_is_the_last_one_measured() {
     let mut scores = trained(0.2, 3);
     assert_eq!(scores.usual(), Some(C));
-    scores.failed(Class(2), 1.0, at(9.0), &P);
+    scores.failed(Class::Ladder(2), 1.0, at(9.0), &P);
     assert_eq!(scores.usual(), Some(C), "of a failure no speed is known");
-    scores.sample(Class(1), 1.0, 0.4, at(10.0), &P);
-    assert_eq!(scores.usual(), Some(Class(1)));
+    scores.sample(Class::Ladder(1), 1.0, 0.4, at(10.0), &P);
+    assert_eq!(scores.usual(), Some(Class::Ladder(1)));
     assert_eq!(Scores::default().usual(), None);
 }
 
@@ -84,7 +84,7 @@ fn t03_a_burst_counts_each_sample_once_whatever_its_age() {
 #[test]
 fn t04_classes_do_not_mix() {
     let scores = trained(2.0, 30);
-    assert_eq!(scores.ratio(Class(3), 1.0, 0.5, at(30.0), &P), 0.5);
+    assert_eq!(scores.ratio(Class::Ladder(3), 1.0, 0.5, at(30.0), &P), 0.5);
 }
 
 #[test]
@@ -169,13 +169,13 @@ fn outcomes_fade_to_a_hundredth() {
 fn the_table_is_bounded_and_the_oldest_class_goes() {
     let mut scores = Scores::default();
     for i in 0..=MOST_CLASSES as u64 {
-        scores.sample(Class(i as i8), 1.0, 0.9, at(i as f64), &P);
+        scores.sample(Class::Ladder(i as i8), 1.0, 0.9, at(i as f64), &P);
         // The first class stays in use.
-        scores.succeeded(Class(0), at(i as f64 + 0.5), &P);
+        scores.succeeded(Class::Ladder(0), at(i as f64 + 0.5), &P);
     }
     assert_eq!(scores.classes().count(), MOST_CLASSES);
-    assert!(scores.measured(Class(0)).is_some());
-    assert_eq!(scores.measured(Class(1)), None);
+    assert!(scores.measured(Class::Ladder(0)).is_some());
+    assert_eq!(scores.measured(Class::Ladder(1)), None);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ai::{ModelKey, ModelOffer, Pipeline};
 use super::capability::Capabilities;
 use super::ids::{Address, ConnId, SessionKey, TaskId, WorkerName};
 use super::job::Class;
@@ -21,6 +22,40 @@ pub enum SeatState {
     },
 }
 
+/// How a worker takes its jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Road {
+    /// Over gRPC: it dialled us, and posts its results.
+    Worker,
+    /// Over HTTP: we dial it, and it answers.
+    Runner,
+}
+
+/// Which roads may serve a job: a door cannot be translated to every worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roads {
+    pub worker: bool,
+    pub runner: bool,
+}
+
+/// The model that a job asks for, and who may serve it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub key: &'a ModelKey,
+    pub class: Class,
+    pub roads: Roads,
+}
+
+/// A seat's room for one kind of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    pub used: usize,
+    /// With the ramp.
+    pub capacity: u32,
+    /// Without it.
+    pub offered: u32,
+}
+
 /// One row of the fleet.
 #[derive(Clone, Debug)]
 pub struct Seat {
@@ -28,7 +63,10 @@ pub struct Seat {
     pub worker: WorkerName,
     pub address: Option<Address>,
     pub caps: Capabilities,
-    /// Sessions that the worker claims to take.
+    pub road: Road,
+    /// What it serves, when it is an AI worker; a transcoder has none.
+    pub models: Vec<ModelOffer>,
+    /// Sessions, or AI jobs, that the worker claims to take.
     pub declared: u32,
     /// The operator's cap, or that of a mode for the unproven.
     pub allowed: u32,
@@ -95,6 +133,22 @@ impl Seat {
         self.declared.min(self.allowed)
     }
 
+    /// Room for a segment, or for a job of this model.
+    pub fn slots(&self, wanted: Option<&Wanted<'_>>) -> Slots {
+        let Some(wanted) = wanted else {
+            return Slots { used: self.occupied(), capacity: self.capacity(), offered: self.offered() };
+        };
+        let mine = self.offer(wanted.key).map_or(0, |offer| offer.capacity);
+        let running = self.running.iter().filter(|r| r.class == wanted.class).count();
+        // A session of an app holds its slot between requests, too.
+        let used = if wanted.key.pipeline == Pipeline::App { running.max(self.pinned.len()) } else { running };
+        Slots { used, capacity: mine.min(self.capacity()), offered: mine.min(self.allowed) }
+    }
+
+    pub fn offer(&self, key: &ModelKey) -> Option<&ModelOffer> {
+        self.models.iter().find(|offer| offer.key == *key)
+    }
+
     /// Out for now. A rest that has run out is no rest: one trial decides (see `on_trial`).
     pub fn resting(&self, now: Moment) -> bool {
         matches!(&self.state, SeatState::Resting { until, .. } if *until > now)
@@ -110,6 +164,19 @@ impl Seat {
     pub fn occupied(&self) -> usize {
         let abandoned = self.running.iter().filter(|r| r.abandoned).count();
         self.pinned.len().max(self.running.len() - abandoned) + abandoned
+    }
+}
+
+// === impl Roads ===
+
+impl Roads {
+    pub const ALL: Roads = Roads { worker: true, runner: true };
+
+    pub fn take(self, road: Road) -> bool {
+        match road {
+            Road::Worker => self.worker,
+            Road::Runner => self.runner,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::rules::RouteRules;
 use crate::domain::capability::{Need, Unfit};
 use crate::domain::ids::{ConnId, WorkerName};
 use crate::domain::job::Class;
-use crate::domain::seat::{Seat, SeatState, Session};
+use crate::domain::seat::{Seat, SeatState, Session, Slots, Wanted};
 use crate::domain::time::Moment;
 
 mod scan;
@@ -26,6 +26,8 @@ pub struct Ask<'a> {
     pub soft_target: f64,
     pub answer_by: Moment,
     pub need: &'a Need,
+    /// Of an AI job: the model.
+    pub model: Option<Wanted<'a>>,
     /// Seats that had this job already.
     pub tried: &'a [ConnId],
     pub session: &'a Session,
@@ -178,8 +180,8 @@ pub fn survey(seats: &[Seat], ask: &Ask<'_>, rules: &RouteRules, priors: &Priors
 pub fn predict(seat: &Seat, ask: &Ask<'_>, rules: &RouteRules, priors: &Priors, now: Moment) -> Prediction {
     let prior = priors.of(ask.class, rules);
     let own = u32::from(ask.session.pin == Some(seat.conn));
-    let occupied = seat.occupied();
-    let concurrency = expected_concurrency(seat, ask, occupied);
+    let slots = seat.slots(ask.model.as_ref());
+    let concurrency = expected_concurrency(seat, ask, slots);
     let scored = seat.scores.ratio(ask.class, concurrency, prior, now, &rules.score);
     let ratio = scored.max(oldest_age(seat, ask.class, now));
     let init = if ask.session.is_warm(seat.conn, now) { 0.0 } else { seat.scores.init(ask.class) };
@@ -188,8 +190,8 @@ pub fn predict(seat: &Seat, ask: &Ask<'_>, rules: &RouteRules, priors: &Priors, 
     let failure_rate = seat.scores.failure_rate(ask.class, now, &rules.score);
     let odds = failure_rate / (1.0 - failure_rate).max(0.01);
     let after_failure = |time: f64| time + odds * (time.min(2.0) + ask.units * prior);
-    let assigned = (occupied as f64 - f64::from(own)).max(0.0);
-    let load = (assigned + 1.0) / f64::from(seat.capacity().max(1));
+    let assigned = (slots.used as f64 - f64::from(own)).max(0.0);
+    let load = (assigned + 1.0) / f64::from(slots.capacity.max(1));
     let compared = if ask.tried.is_empty() { steady } else { time };
     let cost = after_failure(compared) / ask.soft_target.max(0.001) + rules.fairness * load;
     Prediction { ratio, concurrency, init, time, failure_rate, effective: after_failure(time), cost }
@@ -202,14 +204,14 @@ pub fn filter(seat: &Seat, ask: &Ask<'_>, now: Moment) -> Filter {
     if fit != Filter::Passed || ask.session.pin == Some(seat.conn) {
         return fit;
     }
-    let occupied = seat.occupied();
-    if says_full(seat, now) || occupied >= seat.offered() as usize {
+    let slots = seat.slots(ask.model.as_ref());
+    if says_full(seat, now) || slots.used >= slots.offered as usize {
         return Filter::Full;
     }
     if seat.on_trial() && !seat.running.is_empty() {
         return Filter::Trial;
     }
-    if occupied >= seat.capacity() as usize { Filter::Ramp } else { Filter::Passed }
+    if slots.used >= slots.capacity as usize { Filter::Ramp } else { Filter::Passed }
 }
 
 /// What no load changes: whether the seat is there, able, and not tried before.
@@ -219,6 +221,11 @@ fn fitness(seat: &Seat, ask: &Ask<'_>, now: Moment) -> Filter {
     }
     if seat.state == SeatState::Draining {
         return Filter::Draining;
+    }
+    if let Some(wanted) = &ask.model
+        && (!wanted.roads.take(seat.road) || seat.offer(wanted.key).is_none())
+    {
+        return Filter::Capability;
     }
     match seat.caps.fits(ask.need) {
         Err(Unfit::Capability) => Filter::Capability,
@@ -230,7 +237,8 @@ fn fitness(seat: &Seat, ask: &Ask<'_>, now: Moment) -> Filter {
 
 /// The second tier, for when the first has nobody: up to all that the seat offers.
 fn beyond_ramp(seat: &Seat, ask: &Ask<'_>, now: Moment) -> bool {
-    fitness(seat, ask, now) == Filter::Passed && !says_full(seat, now) && seat.occupied() < seat.offered() as usize
+    let slots = seat.slots(ask.model.as_ref());
+    fitness(seat, ask, now) == Filter::Passed && !says_full(seat, now) && slots.used < slots.offered as usize
 }
 
 fn says_full(seat: &Seat, now: Moment) -> bool {
@@ -239,12 +247,16 @@ fn says_full(seat: &Seat, now: Moment) -> bool {
 
 /// One for the job itself, the expected share of every other session, and one for each attempt
 /// that belongs to no session here, or that we gave up: a hung worker looks busy.
-fn expected_concurrency(seat: &Seat, ask: &Ask<'_>, occupied: usize) -> f64 {
+/// Of AI jobs: all that run there, for they share a machine.
+fn expected_concurrency(seat: &Seat, ask: &Ask<'_>, slots: Slots) -> f64 {
+    if ask.model.is_some() {
+        return 1.0 + seat.running.len() as f64;
+    }
     let mut shares: f64 = seat.pinned.iter().map(|(_, share)| share.clamp(0.0, 1.0)).sum();
     if ask.session.pin == Some(seat.conn) {
         shares = (shares - ask.session.rtr.map_or(1.0, |r| r.clamp(0.0, 1.0))).max(0.0);
     }
-    1.0 + shares + (occupied - seat.pinned.len()) as f64
+    1.0 + shares + (slots.used - seat.pinned.len()) as f64
 }
 
 /// Whether a job in flight on the seat, not its record, makes the prediction what it is.

@@ -92,7 +92,7 @@ fn t02_an_idle_seat_is_not_the_best_by_being_idle() {
 fn t04_a_class_is_not_judged_by_another() {
     let mut small = scored(1, 0.1, 100);
     let params = RouteRules::default().score;
-    (0..50).for_each(|i| small.scores.sample(Class(3), 1.0, 3.0, at(f64::from(i)), &params));
+    (0..50).for_each(|i| small.scores.sample(Class::Ladder(3), 1.0, 3.0, at(f64::from(i)), &params));
     let seats = [small, scored(2, 0.2, 100)];
     assert_eq!(placed(&seats, 1).unwrap().conn, ConnId(1), "slow at ladders it is not asked for");
 }
@@ -415,7 +415,7 @@ fn priors_outlive_the_seats_they_came_from() {
         priors.refresh(&[], &rules, at(20.0));
     }
     assert!((priors.of(CLASS, &rules) - 0.25).abs() < 1e-6);
-    assert_eq!(priors.of(Class(9), &rules), rules.score.default_ratio);
+    assert_eq!(priors.of(Class::Ladder(9), &rules), rules.score.default_ratio);
 }
 
 #[test]

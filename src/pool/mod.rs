@@ -105,7 +105,7 @@ struct WaitSlot(Arc<Inner>);
 
 impl Pool {
     pub fn new(parts: Parts) -> Pool {
-        let table = Table::new(parts.seed, &parts.rules);
+        let table = Table::new(parts.seed, &parts.rules.route);
         let shelf = Shelf::new(parts.rules.limits.shelf_bytes);
         let lockouts = Lockouts::new(parts.rules.join.login_failures, parts.rules.join.lockout);
         let inner = Inner {

@@ -11,7 +11,7 @@ use crate::domain::capability::{Capabilities, DEFAULT_BITS};
 use crate::domain::ids::ConnId;
 use crate::domain::outcome::Failure;
 use crate::domain::score::Scores;
-use crate::domain::seat::{Seat, SeatState};
+use crate::domain::seat::{Road, Seat, SeatState};
 use crate::telemetry;
 
 /// Orders that may wait on a seat's line: a worker that reads none of so many is gone.
@@ -70,6 +70,8 @@ impl Pool {
                 worker: worker.name.clone(),
                 address: worker.address,
                 caps,
+                road: Road::Worker,
+                models: Vec::new(),
                 declared,
                 allowed,
                 state: SeatState::Ready,

@@ -10,11 +10,11 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 
 use super::api::{Offer, Order};
-use super::{JoinRules, Rules};
+use super::{JoinRules, RouteRules};
 use crate::domain::capability::{Bits, Need, TRANSCODING_BITS, core_version};
-use crate::domain::ids::{ConnId, TaskId};
-use crate::domain::job::Job;
-use crate::domain::seat::{Running, Seat, SeatState, Session};
+use crate::domain::ids::{ConnId, SessionKey, TaskId};
+use crate::domain::job::{Class, Job};
+use crate::domain::seat::{Road, Running, Seat, SeatState, Session, Wanted};
 use crate::domain::time::Moment;
 use crate::policy::route::{self, Ask, Considered, MoveBucket, NoSeat, Pick, Priors};
 use crate::policy::session::{self, SegmentEnd};
@@ -40,6 +40,20 @@ pub struct Line {
     pub shared: bool,
 }
 
+/// What a job asks of the table.
+#[derive(Clone, Copy)]
+pub struct Asking<'a> {
+    pub class: Class,
+    pub units: f64,
+    /// Seconds.
+    pub soft_target: f64,
+    pub answer_by: Moment,
+    pub need: &'a Need,
+    pub model: Option<Wanted<'a>>,
+    /// None: the job belongs to no session, and is pinned nowhere.
+    pub session: Option<&'a SessionKey>,
+}
+
 /// A pick with its permit given.
 pub struct Seating {
     pub pick: Pick,
@@ -48,6 +62,7 @@ pub struct Seating {
     pub line: Line,
     pub worker: crate::domain::ids::WorkerName,
     pub address: Option<crate::domain::ids::Address>,
+    pub road: Road,
     /// The session's encoder is warm there.
     pub warm: bool,
     pub candidates: Vec<Considered>,
@@ -56,19 +71,24 @@ pub struct Seating {
 // === impl Table ===
 
 impl Table {
-    pub fn new(seed: u64, rules: &Rules) -> Table {
-        let moves = MoveBucket { tokens: rules.route.move_burst, at: Moment::default() };
+    pub fn new(seed: u64, rules: &RouteRules) -> Table {
+        let moves = MoveBucket { tokens: rules.move_burst, at: Moment::default() };
         Table { fleet: Fleet::default(), priors: Priors::default(), moves, rng: SmallRng::seed_from_u64(seed) }
     }
 
     /// Picks a seat, pins the session there and gives the permit.
-    pub fn seat(&mut self, job: &Job, tried: &[ConnId], rules: &Rules, now: Moment) -> Result<Seating, NoSeat> {
-        let known = self.fleet.sessions.get(&job.session);
+    pub fn seat(
+        &mut self,
+        asking: &Asking<'_>,
+        tried: &[ConnId],
+        rules: &RouteRules,
+        now: Moment,
+    ) -> Result<Seating, NoSeat> {
         let new = Session::default();
+        let known = asking.session.and_then(|key| self.fleet.sessions.get(key));
         let session = known.unwrap_or(&new);
-        let ask = ask(job, tried, session);
-        let pick =
-            route::pick(&self.fleet.seats, &ask, &rules.route, &self.priors, &mut self.moves, now, &mut self.rng)?;
+        let ask = asking.ask(tried, session);
+        let pick = route::pick(&self.fleet.seats, &ask, rules, &self.priors, &mut self.moves, now, &mut self.rng)?;
         let candidates = survey(&self.fleet.seats, &ask, rules, &self.priors, now);
         let conn = pick.conn;
         let task = Table::task();
@@ -76,10 +96,12 @@ impl Table {
         let running = Running { task, class: ask.class, units: ask.units, since: now, abandoned: false };
         self.fleet.permit(conn, running);
         // Only a session that has a seat is kept: who finds none leaves nothing behind.
-        let session = self.fleet.sessions.entry(job.session.clone()).or_default();
-        let before = session.pin;
-        session::dispatched(session, conn, now);
-        self.fleet.repin(&job.session, before);
+        if let Some(key) = asking.session {
+            let session = self.fleet.sessions.entry(key.clone()).or_default();
+            let before = session.pin;
+            session::dispatched(session, conn, now);
+            self.fleet.repin(key, before);
+        }
         let line = self.fleet.line(conn).cloned().ok_or_else(NoSeat::default)?;
         let seat = &self.fleet.seats[pick.seat];
         Ok(Seating {
@@ -88,6 +110,7 @@ impl Table {
             line,
             worker: seat.worker.clone(),
             address: seat.address,
+            road: seat.road,
             warm,
             candidates,
             pick,
@@ -96,20 +119,28 @@ impl Table {
 
     /// Seconds of its usual video that the seat is expected to transcode in a second, at the load
     /// that it has. The selector's own figure; None before the first good result.
-    pub fn score(&self, seat: &Seat, rules: &Rules, now: Moment) -> Option<f64> {
+    pub fn score(&self, seat: &Seat, rules: &RouteRules, now: Moment) -> Option<f64> {
         let (need, session) = (Need::default(), Session::default());
         let class = seat.scores.usual()?;
-        let ask =
-            Ask { class, units: 1.0, soft_target: 1.0, answer_by: now, need: &need, tried: &[], session: &session };
-        let ratio = route::predict(seat, &ask, &rules.route, &self.priors, now).ratio;
+        let ask = Ask {
+            class,
+            units: 1.0,
+            soft_target: 1.0,
+            answer_by: now,
+            need: &need,
+            model: None,
+            tried: &[],
+            session: &session,
+        };
+        let ratio = route::predict(seat, &ask, rules, &self.priors, now).ratio;
         (ratio > 0.0).then(|| 1.0 / ratio)
     }
 
     /// The least time, in seconds, that anybody else is predicted to take for the job.
-    pub fn best_other(&self, job: &Job, tried: &[ConnId], rules: &Rules, now: Moment) -> Option<f64> {
+    pub fn best_other(&self, asking: &Asking<'_>, tried: &[ConnId], rules: &RouteRules, now: Moment) -> Option<f64> {
         let session = Session::default();
-        let ask = ask(job, tried, &session);
-        route::best_time(&self.fleet.seats, &ask, &rules.route, &self.priors, now)
+        let ask = asking.ask(tried, &session);
+        route::best_time(&self.fleet.seats, &ask, rules, &self.priors, now)
     }
 
     /// A number towards a worker that cannot be guessed and does not come again: 63 random bits.
@@ -161,25 +192,45 @@ impl Table {
 
 /// For `explain`: every seat of a small fleet; of a large one the pick alone is kept, for a
 /// survey allocates a line a seat.
-fn survey(seats: &[Seat], ask: &Ask<'_>, rules: &Rules, priors: &Priors, now: Moment) -> Vec<Considered> {
+fn survey(seats: &[Seat], ask: &Ask<'_>, rules: &RouteRules, priors: &Priors, now: Moment) -> Vec<Considered> {
     if seats.len() > EXPLAINED {
         return Vec::new();
     }
-    let mut seats = route::survey(seats, ask, &rules.route, priors, now);
+    let mut seats = route::survey(seats, ask, rules, priors, now);
     let cost = |c: &Considered| c.prediction.map_or(f64::INFINITY, |p| p.cost);
     seats.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
     seats
 }
 
-fn ask<'a>(job: &'a Job, tried: &'a [ConnId], session: &'a Session) -> Ask<'a> {
-    Ask {
-        class: job.class(),
-        units: job.units(),
-        soft_target: job.soft_target(),
-        answer_by: job.answer_by,
-        need: &job.need,
-        tried,
-        session,
+// === impl Asking ===
+
+impl<'a> Asking<'a> {
+    pub fn segment(job: &'a Job) -> Asking<'a> {
+        Asking {
+            class: job.class(),
+            units: job.units(),
+            soft_target: job.soft_target(),
+            answer_by: job.answer_by,
+            need: &job.need,
+            model: None,
+            session: Some(&job.session),
+        }
+    }
+
+    fn ask<'b>(&self, tried: &'b [ConnId], session: &'b Session) -> Ask<'b>
+    where
+        'a: 'b,
+    {
+        Ask {
+            class: self.class,
+            units: self.units,
+            soft_target: self.soft_target,
+            answer_by: self.answer_by,
+            need: self.need,
+            model: self.model,
+            tried,
+            session,
+        }
     }
 }
 

@@ -11,8 +11,8 @@ fn line() -> Line {
     Line { orders: mpsc::channel(8).0, token: None, shared: false }
 }
 
-fn table(seats: impl IntoIterator<Item = Seat>) -> (Table, Rules) {
-    let rules = Rules::default();
+fn table(seats: impl IntoIterator<Item = Seat>) -> (Table, RouteRules) {
+    let rules = RouteRules::default();
     let mut table = Table::new(1, &rules);
     seats.into_iter().for_each(|seat| table.fleet.add(seat, line(), at(0.0)));
     (table, rules)
@@ -48,8 +48,8 @@ fn job(session: &str, now: Moment) -> Job {
 }
 
 /// Seats the job and ends it there with this ratio.
-fn served(table: &mut Table, rules: &Rules, job: &Job, tried: &[ConnId], ratio: f64) -> ConnId {
-    let seating = table.seat(job, tried, rules, job.received).unwrap();
+fn served(table: &mut Table, rules: &RouteRules, job: &Job, tried: &[ConnId], ratio: f64) -> ConnId {
+    let seating = table.seat(&Asking::segment(job), tried, rules, job.received).unwrap();
     let conn = seating.pick.conn;
     assert!(table.fleet.release(conn, seating.task));
     table.session_ended(job, conn, SegmentEnd::Done { real_time_ratio: ratio }, job.received);
@@ -71,7 +71,7 @@ fn a_session_that_moves_begins_anew_where_it_is() {
     table.fleet.add(seat(2), line(), at(4.0));
     let again = job("s", at(5.0));
     assert_eq!(session(&table, &again).late, 4);
-    let seating = table.seat(&again, &[home], &rules, again.received).unwrap();
+    let seating = table.seat(&Asking::segment(&again), &[home], &rules, again.received).unwrap();
     assert_ne!(seating.pick.conn, home);
     let moved = session(&table, &again);
     assert_eq!((moved.pin, moved.late, moved.rtr), (Some(seating.pick.conn), 0, None));
@@ -85,7 +85,7 @@ fn a_session_that_moves_begins_anew_where_it_is() {
 fn a_session_without_a_seat_leaves_nothing_behind() {
     let (mut table, rules) = table([]);
     for n in 0..1000 {
-        assert!(table.seat(&job(&n.to_string(), at(1.0)), &[], &rules, at(1.0)).is_err());
+        assert!(table.seat(&Asking::segment(&job(&n.to_string(), at(1.0))), &[], &rules, at(1.0)).is_err());
     }
     assert_eq!(table.fleet.sessions.len(), 0);
 }
@@ -105,6 +105,8 @@ fn coming_back_does_not_end_a_rest() {
     assert_eq!((&back.state, back.consecutive, back.rested), (&state, 3, 2));
     for n in 0..20 {
         let job = job(&n.to_string(), at(12.0));
-        assert!(table.seat(&job, &[], &rules, at(12.0)).is_ok_and(|s| s.pick.conn == ConnId(2)) || n >= 8);
+        assert!(
+            table.seat(&Asking::segment(&job), &[], &rules, at(12.0)).is_ok_and(|s| s.pick.conn == ConnId(2)) || n >= 8
+        );
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::api::{Answer, NewJob, Order, SourceWriter, Upstream};
 use super::explain::Record;
 use super::lease::{Lease, LeaseEnd};
+use super::table::Asking;
 use super::{Inner, Pool, Rules};
 use crate::domain::ids::{ConnId, JobId, TaskId};
 use crate::domain::job::{Job, budget};
@@ -255,7 +256,11 @@ impl Ticket {
     }
 
     fn better_elsewhere(&self, lease: &Lease, spent: &[ConnId], now: Moment) -> bool {
-        let Some(other) = self.inner.table.lock().best_other(&self.job, spent, &self.rules, now) else { return false };
+        let Some(other) =
+            self.inner.table.lock().best_other(&Asking::segment(&self.job), spent, &self.rules.route, now)
+        else {
+            return false;
+        };
         let waited = now.secs_since(lease.dispatched);
         let left = self.job.answer_by.secs_since(now);
         retry::elsewhere(lease.prediction.time, waited, other, left, &self.rules.retry)
@@ -270,7 +275,7 @@ impl Ticket {
             tokio::pin!(freed);
             freed.as_mut().enable();
             let now = self.inner.clock.now();
-            let none = match self.inner.table.lock().seat(&self.job, tried, &self.rules, now) {
+            let none = match self.inner.table.lock().seat(&Asking::segment(&self.job), tried, &self.rules.route, now) {
                 Ok(seating) => return Ok(seating),
                 Err(none) => none,
             };

@@ -61,7 +61,7 @@ impl Pool {
         let now = inner.clock.now();
         let table = inner.table.lock();
         let rules = inner.rulebook.current();
-        let view = |seat| worker(seat, table.score(seat, &rules, now), now);
+        let view = |seat| worker(seat, table.score(seat, &rules.route, now), now);
         let workers = table.fleet.seats.iter().map(view).collect();
         View {
             up_seconds: now.since(Moment::default()).as_secs(),

@@ -4,9 +4,9 @@ use rand::SeedableRng;
 use super::*;
 use crate::domain::capability::Capabilities;
 use crate::domain::ids::{OrchestratorName, SessionKey, TaskId};
-use crate::domain::seat::Running;
+use crate::domain::seat::{Road, Running};
 
-pub(crate) const CLASS: Class = Class(0);
+pub(crate) const CLASS: Class = Class::Ladder(0);
 
 pub(crate) fn at(seconds: f64) -> Moment {
     Moment((seconds * 1e6) as u64)
@@ -19,6 +19,8 @@ pub(crate) fn seat(conn: u64) -> Seat {
         worker: WorkerName::from(format!("w{conn}").as_str()),
         address: None,
         caps: Capabilities::assumed("0.8.8"),
+        road: Road::Worker,
+        models: Vec::new(),
         declared: 8,
         allowed: 100,
         state: SeatState::Ready,
@@ -57,7 +59,7 @@ pub(crate) fn pinned(session: &str, share: f64) -> (SessionKey, f64) {
 /// A 2 s segment that came at `now`.
 pub(crate) fn ask<'a>(session: &'a Session, need: &'a Need, now: Moment) -> Ask<'a> {
     let answer_by = now + std::time::Duration::from_millis(7650);
-    Ask { class: CLASS, units: 2.0, soft_target: 1.6, answer_by, need, tried: &[], session }
+    Ask { class: CLASS, units: 2.0, soft_target: 1.6, answer_by, need, model: None, tried: &[], session }
 }
 
 /// One pick with fresh tokens.
