@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use openpool_proxy::domain::ids::{JobId, TaskId};
-use openpool_proxy::domain::ledger::{Assigned, Resulted, Step, WorkDone};
+use openpool_proxy::domain::ledger::{Assigned, Resulted, Step, Work, WorkDone};
 use openpool_proxy::domain::money::{BasisPoints, Price};
 use openpool_proxy::state::store::ledger::{Durable, Ledger};
 
@@ -102,7 +102,7 @@ fn resulted(job: JobId, task: TaskId) -> Step {
         job,
         task,
         at_ms: 2,
-        work,
+        work: Work::Segment(work),
         price: Price { wei: 1_200, units: 1 },
         commission: BasisPoints::QUARTER,
     })

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use openpool_proxy::domain::ids::{JobId, TaskId};
-use openpool_proxy::domain::ledger::{Assigned, Resulted, Step, WorkDone};
+use openpool_proxy::domain::ledger::{Assigned, Resulted, Step, Work, WorkDone};
 use openpool_proxy::domain::money::{BasisPoints, Price};
 use openpool_proxy::state::store::ledger::Ledger;
 use rand::Rng;
@@ -156,7 +156,7 @@ fn resulted(job: JobId, task: TaskId, pixels: u64) -> Step {
         job,
         task,
         at_ms: 2,
-        work,
+        work: Work::Segment(work),
         price: Price { wei: 7, units: 10 },
         commission: BasisPoints::QUARTER,
     })

@@ -1,7 +1,7 @@
 //! The two commands on a ledger that was really written.
 use super::*;
 use crate::domain::ids::{JobId, TaskId};
-use crate::domain::ledger::{Assigned, Resulted, Step, WorkDone};
+use crate::domain::ledger::{Assigned, Resulted, Step, Work, WorkDone};
 use crate::domain::money::BasisPoints;
 use crate::state::store::ledger::Ledger;
 
@@ -51,7 +51,14 @@ fn result_of(number: u128, worker: &str) -> Vec<Step> {
         bytes_out: 1,
     };
     let price = "1200".parse().unwrap();
-    let resulted = Resulted { job, task, at_ms: 1_763_899_999_900, work, price, commission: BasisPoints::QUARTER };
+    let resulted = Resulted {
+        job,
+        task,
+        at_ms: 1_763_899_999_900,
+        work: Work::Segment(work),
+        price,
+        commission: BasisPoints::QUARTER,
+    };
     vec![Step::Assigned(assigned), Step::Resulted(resulted)]
 }
 

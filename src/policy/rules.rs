@@ -1,7 +1,9 @@
 //! The rule book: everything a job is judged by. A job sees one book all its life.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::ai::{ModelKey, Pipeline};
 use crate::domain::ids::OrchestratorName;
 use crate::domain::money::{BasisPoints, Price};
 use crate::domain::score::ScoreParams;
@@ -16,6 +18,7 @@ pub struct Rules {
     pub retry: RetryRules,
     pub join: JoinRules,
     pub limits: JobLimits,
+    pub ai: AiRules,
 }
 
 #[derive(Clone, Debug)]
@@ -88,11 +91,58 @@ pub struct JobLimits {
     pub memory_limit: Option<u64>,
 }
 
+#[derive(Clone, Debug)]
+pub struct AiRules {
+    /// For a unit of the pipeline; with no model, for all its models that have no price of their own.
+    pub prices: BTreeMap<(Pipeline, Option<Arc<str>>), Price>,
+    /// Where none of these fits.
+    pub price: Price,
+    /// The longest that a job of a pipeline may take; the others have all that the orchestrator gives.
+    pub deadlines: BTreeMap<Pipeline, Duration>,
+    /// An orchestrator takes a result's files, and its texts, for so long after its request.
+    pub file_limit: Duration,
+    pub text_limit: Duration,
+    /// An answer is on its way this long before that.
+    pub margin: Duration,
+    /// No deadline is shorter.
+    pub least_deadline: Duration,
+    /// Jobs that may wait for a seat.
+    pub waiting: usize,
+    /// An attempt is given up for another worker after this many times its predicted time...
+    pub patience: f64,
+    /// ...but never before this.
+    pub least_patience: Duration,
+    /// Slower to learn and to forget than a segment's: there are fewer samples.
+    pub score: ScoreParams,
+}
+
 // === impl Rules ===
 
 impl Rules {
     pub fn price_for(&self, orchestrator: &OrchestratorName) -> Price {
         self.orchestrator_prices.get(orchestrator).copied().unwrap_or(self.price)
+    }
+
+    pub fn ai_price(&self, key: &ModelKey) -> Price {
+        self.ai.price_of(key)
+    }
+}
+
+// === impl AiRules ===
+
+impl AiRules {
+    /// The model's own price, else the pipeline's, else the one for all.
+    pub fn price_of(&self, key: &ModelKey) -> Price {
+        let own = self.prices.get(&(key.pipeline, Some(key.model.clone())));
+        own.or_else(|| self.prices.get(&(key.pipeline, None))).copied().unwrap_or(self.price)
+    }
+
+    /// How long after the request its answer must be on its way. `file_result`: it brings files.
+    pub fn deadline(&self, pipeline: Pipeline, file_result: bool) -> Duration {
+        let limit = if file_result { self.file_limit } else { self.text_limit };
+        let most = limit.saturating_sub(self.margin);
+        let asked = self.deadlines.get(&pipeline).copied().unwrap_or(most);
+        asked.max(self.least_deadline).min(most)
     }
 }
 
@@ -106,6 +156,7 @@ impl Default for Rules {
             retry: RetryRules::default(),
             join: JoinRules::default(),
             limits: JobLimits::default(),
+            ai: AiRules::default(),
         }
     }
 }
@@ -172,3 +223,25 @@ impl Default for JobLimits {
         }
     }
 }
+
+impl Default for AiRules {
+    fn default() -> Self {
+        AiRules {
+            prices: BTreeMap::new(),
+            price: Price { wei: 0, units: 1 },
+            deadlines: BTreeMap::new(),
+            file_limit: Duration::from_secs(600),
+            text_limit: Duration::from_secs(900),
+            margin: Duration::from_secs(5),
+            least_deadline: Duration::from_secs(30),
+            waiting: 1024,
+            patience: 3.0,
+            least_patience: Duration::from_secs(10),
+            score: ScoreParams { slow_tau: 300.0, fast_tau: 30.0, default_ratio: 5.0, ..ScoreParams::default() },
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

@@ -11,7 +11,7 @@ use super::api::{Mode, Recorded, SourceReader, Spool, TranscodeResult, Unclaimab
 use super::{Inner, Pool, Rules};
 use crate::domain::ids::{Address, ConnId, TaskId, WorkerName};
 use crate::domain::job::Job;
-use crate::domain::ledger::{Resulted, Step, WorkDone};
+use crate::domain::ledger::{Resulted, Step, Work, WorkDone};
 use crate::domain::outcome::{Failure, Fault};
 use crate::domain::time::Moment;
 use crate::domain::work::{MediaFacts, Profile};
@@ -304,7 +304,7 @@ impl Claim {
             job: job.id,
             task: lease.task,
             at_ms: self.inner.clock.unix_ms(),
-            work,
+            work: Work::Segment(work),
             price: lease.rules.price_for(&job.session.orchestrator),
             commission: lease.rules.commission,
         }

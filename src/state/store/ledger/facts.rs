@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::post::{Fail, refused};
 use super::schema;
 use crate::domain::ids::TaskId;
-use crate::domain::ledger::Resulted;
+use crate::domain::ledger::{Resulted, Work};
 use crate::domain::money::{BadMoney, Signed, Split};
 
 /// What `Posted` needs of a segment.
@@ -27,7 +27,7 @@ pub(super) fn segment_row(db: &Connection, job: &str, step: &Resulted, at_ms: i6
         Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?])
     })?;
     let [orchestrator, epoch, upstream, session, worker, address] = told;
-    let done = &step.work;
+    let Work::Segment(done) = &step.work else { return refused("AI jobs are not written yet") };
     if step.price.units == 0 {
         return refused("a price for 0 pixels");
     }

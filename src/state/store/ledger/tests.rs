@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::domain::ids::{JobId, TaskId};
-use crate::domain::ledger::{Assigned, Resulted, WorkDone};
+use crate::domain::ledger::{Assigned, Resulted, Work, WorkDone};
 use crate::domain::money::BasisPoints;
 
 const MAIN: &str = "main";
@@ -34,21 +34,25 @@ fn result(job: u128, task: i64, pixels: u64, price: &str) -> Resulted {
         job: JobId(job),
         task: TaskId(task),
         at_ms: 2_000,
-        work: WorkDone {
-            sequence: 3,
-            profiles: "640x360@30".into(),
-            duration_ms: 2_000,
-            response_ms: 500,
-            decoded_reported: 10,
-            decoded_computed: None,
-            encoded_reported: pixels,
-            encoded_computed: Some(pixels),
-            encoded_credited: pixels,
-            bytes_in: 1,
-            bytes_out: 2,
-        },
+        work: Work::Segment(segment(pixels)),
         price: price.parse().unwrap(),
         commission: BasisPoints::QUARTER,
+    }
+}
+
+fn segment(pixels: u64) -> WorkDone {
+    WorkDone {
+        sequence: 3,
+        profiles: "640x360@30".into(),
+        duration_ms: 2_000,
+        response_ms: 500,
+        decoded_reported: 10,
+        decoded_computed: None,
+        encoded_reported: pixels,
+        encoded_computed: Some(pixels),
+        encoded_credited: pixels,
+        bytes_in: 1,
+        bytes_out: 2,
     }
 }
 
@@ -140,9 +144,9 @@ fn only_posting_moves_money() {
 fn steps_that_make_no_sense_are_refused_or_in_doubt_and_hurt_nobody_else() {
     let (_dir, path) = place();
     let mut lying = result(5, 5, 10, "1");
-    lying.work.encoded_credited = 11;
+    lying.work = Work::Segment(WorkDone { encoded_credited: 11, ..segment(10) });
     let mut huge = result(6, 6, 10, "1");
-    huge.work.bytes_in = u64::MAX;
+    huge.work = Work::Segment(WorkDone { bytes_in: u64::MAX, ..segment(10) });
     let mut steps = vec![resulted(1, 1, 5, "1")];
     steps.extend([assigned(5, 5, "a"), Step::Resulted(lying), assigned(6, 6, "a"), Step::Resulted(huge)]);
     steps.extend(life(2, 2, "a", 100, "1"));
