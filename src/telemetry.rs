@@ -10,6 +10,7 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 use tracing::{debug, error, info, warn};
 
+use crate::domain::ai::{AiJob, ModelKey};
 use crate::domain::ids::{OrchestratorName, WorkerName};
 use crate::domain::job::Job;
 use crate::domain::outcome::Failure;
@@ -77,6 +78,31 @@ pub fn deadline_guard() {
 
 pub fn session_ended() {
     counter!("livepeer_pool_sessions_ended_total").increment(1);
+}
+
+// --- AI jobs ---
+
+pub fn ai_done(worker: &WorkerName, key: &ModelKey, wall: f64) {
+    counter!("livepeer_pool_ai_jobs_total", "worker" => worker.to_string(), "pipeline" => key.pipeline.name())
+        .increment(1);
+    histogram!("livepeer_pool_ai_time_seconds", "pipeline" => key.pipeline.name()).record(wall);
+}
+
+pub fn ai_attempt_failed(worker: &WorkerName, key: &ModelKey, failure: &Failure) {
+    counter!("livepeer_pool_ai_attempts_failed_total", "pipeline" => key.pipeline.name(), "code" => failure.code())
+        .increment(1);
+    info!(%worker, %key, code = failure.code(), why = %failure, "AI attempt failed");
+}
+
+pub fn ai_failed(job: &AiJob, failure: &Failure) {
+    counter!("livepeer_pool_ai_jobs_failed_total", "pipeline" => job.key.pipeline.name(), "code" => failure.code())
+        .increment(1);
+    warn!(job = %job.id, key = %job.key, code = failure.code(), why = %failure, "AI job failed");
+}
+
+/// Nobody could take a job: `no_model`, `full`, `resting`, `none`.
+pub fn ai_no_seat(key: &ModelKey, why: &'static str) {
+    counter!("livepeer_pool_ai_no_worker_total", "pipeline" => key.pipeline.name(), "why" => why).increment(1);
 }
 
 // --- orchestrators ---

@@ -2,6 +2,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::capability::Need;
+use super::ids::{Epoch, JobId, OrchestratorName, SessionKey};
+use super::job::Class;
+use super::ledger::AiDoor;
+use super::time::Moment;
+
 /// What kind of AI work is asked for. The ten pipelines of go-livepeer, and two that name a
 /// program instead of a model: a BYOC capability, a live runner's app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +59,26 @@ pub enum Unit {
     MilliCharacters,
     /// Seconds, started ones whole.
     Seconds,
+}
+
+/// All that the pool needs to know of an AI job.
+#[derive(Clone, Debug)]
+pub struct AiJob {
+    pub id: JobId,
+    pub key: ModelKey,
+    pub class: Class,
+    pub door: AiDoor,
+    pub orchestrator: OrchestratorName,
+    pub epoch: Epoch,
+    pub upstream_task: i64,
+    /// Requests of one session go to one worker.
+    pub session: Option<SessionKey>,
+    pub stream: bool,
+    pub need: Need,
+    pub received: Moment,
+    pub received_unix_ms: u64,
+    /// The answer must be on its way by then.
+    pub answer_by: Moment,
 }
 
 // === impl Pipeline ===

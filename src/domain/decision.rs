@@ -12,6 +12,9 @@ pub struct Decision {
     pub duration_ms: u64,
     /// `640x360@30 426x240@30`.
     pub profiles: String,
+    /// Of an AI job: `text-to-image org/model`. Empty: a segment.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub model: String,
     /// Unix milliseconds.
     pub received_ms: u64,
     /// The orchestrator's budget.

@@ -123,6 +123,11 @@ impl Rules {
         self.orchestrator_prices.get(orchestrator).copied().unwrap_or(self.price)
     }
 
+    /// How AI workers are picked: as transcoders are, by scores of their own pace.
+    pub fn ai_route(&self) -> RouteRules {
+        RouteRules { score: self.ai.score, ..self.route.clone() }
+    }
+
     pub fn ai_price(&self, key: &ModelKey) -> Price {
         self.ai.price_of(key)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::Shared;
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::capability::{Bits, Capabilities, Need};
 use crate::domain::ids::{Address, ConnId, Epoch, SessionKey, TaskId, WorkerName};
@@ -41,6 +42,8 @@ pub enum Mode {
     Invite,
     Open,
     Shared,
+    /// An HTTP runner of the configuration, or one that beats to us.
+    Runner,
 }
 
 /// Why it may not come in.
@@ -71,6 +74,9 @@ pub enum Order {
     /// `message` is the orchestrator's own; url becomes `https://<reach>/segment/<key>` and the
     /// task number ours.
     Segment { message: Bytes, task: TaskId, key: Arc<str> },
+    /// An AI job: a worker downloads its file under the key; a runner is sent it. `gone` is cancelled
+    /// when nobody wants the answer any more.
+    Ai { request: Arc<super::ai::AiRequest>, task: TaskId, key: Arc<str>, gone: CancellationToken },
     /// End of a session: `message` as it came from the orchestrator, or made anew when None.
     EndSession { session: Arc<str>, message: Option<Bytes> },
     /// End the stream with `UNAVAILABLE` and this sentence; the worker comes back.
@@ -150,7 +156,7 @@ pub struct NewJob {
 /// Tells when a result is durable in the ledger. Its last byte goes up after that, so that an
 /// orchestrator never has what a crash would make us forget.
 #[derive(Clone, Debug)]
-pub struct Recorded(pub(super) Shared<Durable>);
+pub struct Recorded(pub(super) Result<Shared<Durable>, String>);
 
 /// What goes up for a job.
 #[derive(Debug)]
@@ -194,7 +200,7 @@ pub type Conn = ConnId;
 impl Recorded {
     /// Waits for the commit; the error is the ledger's.
     pub async fn wait(self) -> Result<(), String> {
-        self.0.await.map_err(|down| down.to_string())
+        self.0?.await.map_err(|down| down.to_string())
     }
 }
 
@@ -220,6 +226,7 @@ impl std::fmt::Display for Mode {
             Mode::Invite => "invite",
             Mode::Open => "open",
             Mode::Shared => "shared",
+            Mode::Runner => "runner",
         })
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::api::Upstream;
 use super::lease::profiles_text;
 use super::table::Seating;
+use crate::domain::ai::{AiJob, Pipeline};
 use crate::domain::decision::{Answer, Attempt, Candidate, Decision};
 use crate::domain::ids::TaskId;
 use crate::domain::job::{Job, budget};
@@ -38,6 +39,22 @@ impl Record {
         }
     }
 
+    /// Of an AI job, which must be answered within `within`.
+    pub fn ai(job: &AiJob, within: Duration) -> Record {
+        Record {
+            received: job.received,
+            decision: Decision {
+                job: job.id.to_string(),
+                session: job.session.as_ref().map_or_else(String::new, |key| key.session.to_string()),
+                orchestrator: job.orchestrator.to_string(),
+                model: job.key.to_string(),
+                received_ms: job.received_unix_ms,
+                budget_ms: ms(within),
+                ..Decision::default()
+            },
+        }
+    }
+
     pub fn attempt(&mut self, seating: &Seating, now: Moment) {
         let runner_up = seating
             .pick
@@ -62,6 +79,10 @@ impl Record {
             None => format!("{} pixels reported, not counted here", credit.reported),
         };
         self.end(task, "ok", &format!("{text}, in {} ms", micros / 1000), now);
+    }
+
+    pub fn won_ai(&mut self, task: TaskId, units: u64, pipeline: Pipeline, now: Moment) {
+        self.end(task, "ok", &format!("{units} {}", pipeline.unit().name()), now);
     }
 
     pub fn ended(&mut self, task: TaskId, failure: &Failure, now: Moment) {

@@ -267,7 +267,7 @@ impl Claim {
         telemetry::pixels_processed(credit.credited);
         let received = now.since(lease.dispatched).as_micros();
         let received = u64::try_from(received).unwrap_or(u64::MAX);
-        let recorded = Recorded(durable.clone());
+        let recorded = Recorded(Ok(durable.clone()));
         if end.send(LeaseEnd::Result(Arc::new(result), credit, received, recorded)).is_err() {
             self.inner.void(lease.job.id, lease.task, "the job was answered without it");
             lease.set(Phase::Over { at: now });

@@ -1,6 +1,7 @@
 //! The verbs: login, join, submit, lease, settle, view.
 //!
 //! A job enters as a [`Ticket`], is worked under a lease, and leaves by the orchestrator's word.
+pub mod ai;
 pub mod api;
 pub mod clock;
 mod door;
@@ -79,6 +80,14 @@ struct Inner {
     shelf: Shelf,
     lockouts: Lockouts,
     offer: watch::Sender<Offer>,
+    /// AI workers and runners have a table of their own: a model's jobs and segments never share a
+    /// seat, and never wait for one another's lock.
+    ai_table: Mutex<Table>,
+    ai_inflight: Inflight<ai::lease::AiLease>,
+    ai_jobs: DashMap<JobId, ai::LiveAi>,
+    ai_offer: watch::Sender<ai::AiOffer>,
+    ai_freed: Notify,
+    ai_waiting: AtomicUsize,
     /// A seat or a slot came free.
     freed: Notify,
     waiting: AtomicUsize,
@@ -106,6 +115,7 @@ struct WaitSlot(Arc<Inner>);
 impl Pool {
     pub fn new(parts: Parts) -> Pool {
         let table = Table::new(parts.seed, &parts.rules.route);
+        let ai_table = Table::new(parts.seed.wrapping_add(1), &parts.rules.ai_route());
         let shelf = Shelf::new(parts.rules.limits.shelf_bytes);
         let lockouts = Lockouts::new(parts.rules.join.login_failures, parts.rules.join.lockout);
         let inner = Inner {
@@ -122,6 +132,12 @@ impl Pool {
             shelf,
             lockouts,
             offer: watch::Sender::new(Offer::default()),
+            ai_table: Mutex::new(ai_table),
+            ai_inflight: Inflight::default(),
+            ai_jobs: DashMap::new(),
+            ai_offer: watch::Sender::new(ai::AiOffer::default()),
+            ai_freed: Notify::new(),
+            ai_waiting: AtomicUsize::new(0),
             freed: Notify::new(),
             waiting: AtomicUsize::new(0),
             conns: AtomicU64::new(1),
@@ -169,6 +185,7 @@ impl Pool {
                 live.gone.cancel();
             }
         }
+        self.inner.ai_epoch(orchestrator, epoch);
     }
 
     /// No new jobs from now on.
@@ -179,7 +196,12 @@ impl Pool {
     /// Ends every registration with this sentence; running jobs may still be answered.
     pub fn goodbye(&self, text: &str) {
         let text: Arc<str> = text.into();
-        let mut table = self.inner.table.lock();
+        for table in [&self.inner.table, &self.inner.ai_table] {
+            Pool::send_away(&mut table.lock(), &text);
+        }
+    }
+
+    fn send_away(table: &mut Table, text: &Arc<str>) {
         let seats: Vec<ConnId> = table.fleet.seats.iter().map(|seat| seat.conn).collect();
         for conn in seats {
             if let Some(seat) = table.fleet.seat(conn) {
@@ -207,7 +229,7 @@ impl Pool {
 
     /// Jobs in flight.
     pub fn jobs(&self) -> usize {
-        self.inner.jobs.len()
+        self.inner.jobs.len() + self.inner.ai_jobs.len()
     }
 }
 

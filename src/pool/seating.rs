@@ -15,7 +15,7 @@ use crate::domain::seat::{Road, Seat, SeatState};
 use crate::telemetry;
 
 /// Orders that may wait on a seat's line: a worker that reads none of so many is gone.
-const LINE: usize = 256;
+pub(super) const LINE: usize = 256;
 /// The most words of a bitstring that are kept.
 const WORDS: usize = 16;
 
@@ -49,22 +49,15 @@ impl Pool {
         let now = self.clock().now();
         let conn = ConnId(self.inner.next_conn());
         let (sender, orders) = mpsc::channel(LINE);
-        let line = Line { orders: sender, token: worker.token.clone(), shared: worker.mode == Mode::Shared };
+        let line = Line {
+            orders: sender,
+            token: worker.token.clone(),
+            shared: worker.mode == Mode::Shared,
+            hardware: Arc::default(),
+        };
         {
             let mut table = self.inner.table.lock();
-            if table.fleet.seats.len() >= rules.join.registrations {
-                return Err(Refusal::TryLater(format!(
-                    "the pool is full: {} registrations (limit join.registrations); try again later",
-                    rules.join.registrations
-                )));
-            }
-            let same = table.fleet.seats.iter().filter(|seat| seat.worker == worker.name).count();
-            if same >= rules.join.registrations_per_worker {
-                return Err(Refusal::TryLater(format!(
-                    "{} is registered {same} times already (limit workers.registrations_per_worker); stop one first",
-                    worker.name
-                )));
-            }
+            table.has_room(&worker.name, &rules.join)?;
             let seat = Seat {
                 conn,
                 worker: worker.name.clone(),
@@ -101,6 +94,10 @@ impl Pool {
 // === impl Seated ===
 
 impl Seated {
+    pub(super) fn new(conn: ConnId, orders: mpsc::Receiver<Order>, inner: Arc<Inner>) -> Seated {
+        Seated { conn, orders, inner }
+    }
+
     /// The next order; None when the pool is closing.
     pub async fn next(&mut self) -> Option<Order> {
         self.orders.recv().await
@@ -123,7 +120,9 @@ impl Drop for Seated {
 impl Inner {
     fn leave(&self, conn: ConnId) {
         let now = self.clock.now();
+        // A connection's number is of one table or the other, never of both.
         let seat = self.table.lock().fleet.remove(conn, now);
+        let seat = seat.or_else(|| self.ai_table.lock().fleet.remove(conn, now));
         let Some(seat) = seat else { return };
         telemetry::worker_left(&seat.worker, now.since(seat.joined));
         // A worker that was told to go still posts its running jobs; one that vanished does not.
@@ -131,11 +130,15 @@ impl Inner {
             self.forsake(conn);
         }
         self.fleet_changed();
+        self.ai_fleet_changed();
     }
 
     /// Nothing more can come from this seat: its jobs go elsewhere.
     pub(super) fn forsake(&self, conn: ConnId) {
         for lease in self.inflight.select(|lease| lease.conn == conn) {
+            lease.fail(Failure::Disconnected);
+        }
+        for lease in self.ai_inflight.select(|lease| lease.conn == conn) {
             lease.fail(Failure::Disconnected);
         }
     }

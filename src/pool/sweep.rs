@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Pool;
 use super::api::Order;
 use super::door::EXPIRED;
+use super::table::Table;
 use crate::domain::ids::{ConnId, SessionKey};
 use crate::domain::seat::SeatState;
 use crate::domain::time::Moment;
@@ -18,6 +19,10 @@ const CROWDED: usize = 100_000;
 const REMEMBER_CROWDED: Duration = Duration::from_secs(20);
 /// A worker that was given up and never answers is taken to be free again after this.
 const FORGIVE: Duration = Duration::from_secs(60);
+/// The same of an AI worker: it has no deadline shorter than the orchestrator's.
+const FORGIVE_AI: Duration = Duration::from_secs(900);
+/// An app's session without a request for so long is pinned nowhere any more.
+const APP_IDLE: Duration = Duration::from_secs(3600);
 
 impl Pool {
     /// Called twice a second by the app.
@@ -45,6 +50,7 @@ impl Pool {
         let remember = if inner.inflight.len() > CROWDED { REMEMBER_CROWDED } else { REMEMBER };
         inner.inflight.sweep(now.before(remember), super::lease::Lease::ended);
         inner.lockouts.sweep(now);
+        self.sweep_ai(now);
         if let Err(fault) = inner.roster.refresh_if_changed() {
             telemetry::roster_fault(&fault.to_string());
         }
@@ -70,8 +76,17 @@ impl Pool {
     /// Ends the registrations of tokens that were revoked or have run out. At every sweep: time
     /// alone ends a token, and a worker may be too far behind with its orders to take this one.
     fn close_revoked(&self) {
+        for table in [&self.inner.table, &self.inner.ai_table] {
+            let gone = self.revoked(&mut table.lock());
+            // Its results would be refused, too.
+            for conn in gone {
+                self.inner.forsake(conn);
+            }
+        }
+    }
+
+    fn revoked(&self, table: &mut Table) -> Vec<ConnId> {
         let now_ms = self.inner.clock.unix_ms();
-        let mut table = self.inner.table.lock();
         let bad: Vec<(ConnId, Order)> = table
             .fleet
             .lines()
@@ -88,11 +103,25 @@ impl Pool {
                 seat.state = SeatState::Draining;
             }
         }
-        drop(table);
-        // Its results would be refused, too.
-        for (conn, _) in bad {
-            self.inner.forsake(conn);
+        bad.into_iter().map(|(conn, _)| conn).collect()
+    }
+
+    fn sweep_ai(&self, now: Moment) {
+        let inner = &self.inner;
+        let rules = self.rules();
+        {
+            let mut table = inner.ai_table.lock();
+            let table = &mut *table;
+            table.priors.refresh(&table.fleet.seats, &rules.ai_route(), now);
+            for seat in &mut table.fleet.seats {
+                seat.running.retain(|running| !(running.abandoned && now.since(running.since) > FORGIVE_AI));
+            }
+            for session in table.fleet.idle_sessions(APP_IDLE, now) {
+                table.fleet.end_session(&session);
+            }
         }
+        inner.ai_inflight.sweep(now.before(REMEMBER), super::ai::lease::AiLease::ended);
+        inner.ai_fleet_changed();
     }
 }
 

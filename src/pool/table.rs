@@ -5,14 +5,15 @@
 //! tens of nanoseconds a seat, and never over an await.
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 
-use super::api::{Offer, Order};
+use super::api::{Offer, Order, Refusal};
 use super::{JoinRules, RouteRules};
 use crate::domain::capability::{Bits, Need, TRANSCODING_BITS, core_version};
-use crate::domain::ids::{ConnId, SessionKey, TaskId};
+use crate::domain::ids::{ConnId, SessionKey, TaskId, WorkerName};
 use crate::domain::job::{Class, Job};
 use crate::domain::seat::{Road, Running, Seat, SeatState, Session, Wanted};
 use crate::domain::time::Moment;
@@ -38,6 +39,8 @@ pub struct Line {
     pub token: Option<Arc<str>>,
     /// Came in by the pool's one secret.
     pub shared: bool,
+    /// Of an AI worker: its raw `HardwareInformation` messages.
+    pub hardware: Arc<[Bytes]>,
 }
 
 /// What a job asks of the table.
@@ -60,7 +63,7 @@ pub struct Seating {
     pub task: TaskId,
     pub key: u128,
     pub line: Line,
-    pub worker: crate::domain::ids::WorkerName,
+    pub worker: WorkerName,
     pub address: Option<crate::domain::ids::Address>,
     pub road: Road,
     /// The session's encoder is warm there.
@@ -159,6 +162,23 @@ impl Table {
             session::ended(session, conn, end, now);
         }
         self.fleet.share(&job.session);
+    }
+
+    /// Whether one more registration of this worker fits.
+    pub fn has_room(&self, worker: &WorkerName, rules: &JoinRules) -> Result<(), Refusal> {
+        if self.fleet.seats.len() >= rules.registrations {
+            return Err(Refusal::TryLater(format!(
+                "the pool is full: {} registrations (limit join.registrations); try again later",
+                rules.registrations
+            )));
+        }
+        let same = self.fleet.seats.iter().filter(|seat| seat.worker == *worker).count();
+        if same >= rules.registrations_per_worker {
+            return Err(Refusal::TryLater(format!(
+                "{worker} is registered {same} times already (limit workers.registrations_per_worker); stop one first"
+            )));
+        }
+        Ok(())
     }
 
     /// An open worker gets its full capacity once it has proven itself.

@@ -8,7 +8,7 @@ use crate::domain::work::{Codec, Container, Profile};
 use crate::policy::route::test_fleet::{at, seat};
 
 fn line() -> Line {
-    Line { orders: mpsc::channel(8).0, token: None, shared: false }
+    Line { orders: mpsc::channel(8).0, token: None, shared: false, hardware: Arc::default() }
 }
 
 fn table(seats: impl IntoIterator<Item = Seat>) -> (Table, RouteRules) {

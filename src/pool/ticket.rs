@@ -28,7 +28,7 @@ const PATIENCE_STEP: Duration = Duration::from_millis(250);
 const NO_SEAT_MARGIN: Duration = Duration::from_millis(1000);
 
 /// From so many percent of the memory's limit no job is let in.
-const NO_TASKS: u8 = 90;
+pub(super) const NO_TASKS: u8 = 90;
 
 /// A job that was let in. Dropping it before `close` voids it.
 pub struct Ticket {

@@ -147,6 +147,8 @@ impl Notices {
                         }
                     }
                 }
+                // Transcoders sit at another table; were one to come, its lease's guard sends it elsewhere.
+                Some(Order::Ai { task, .. }) => telemetry::fault("notice", format!("AI task {task} for a transcoder")),
                 Some(Order::EndSession { session, message }) => {
                     return Poll::Ready(Some(Ok(message.unwrap_or_else(|| end_session(&session)))));
                 }

@@ -1,0 +1,1 @@
+//! Tests of AI tickets, leases and claims.
