@@ -30,6 +30,27 @@ pub const BUSY: &str = "TranscoderBusy";
 /// A transcoder's answer to a segment that asks for more than it has.
 pub const INCOMPATIBLE: &str = "incompatible segment capabilities";
 
+/// The AI road: paths on the service port, and what a worker's result carries.
+pub const AI_RESULTS_PATH: &str = "/aiResults";
+pub const AI_REGISTER_PATH: &str = "/net.AIWorker/RegisterAIWorker";
+pub const AI_WORKER_AUTHORIZATION: &str = "Livepeer-AI-Worker-1.0";
+/// The answer is decoded by it.
+pub const PIPELINE: HeaderName = HeaderName::from_static("pipeline");
+/// The fork's workers say whom to pay, checksummed.
+pub const POOL_ETHEREUM_ADDRESS: HeaderName = HeaderName::from_static("poolethereumaddress");
+pub const AI_ERROR_TYPE: &str = "livepeer/ai-worker-error";
+pub const EVENT_STREAM: &str = "text/event-stream";
+pub const FORM_TYPE: &str = "multipart/form-data";
+pub const JSON_TYPE: &str = "application/json";
+pub const PNG_TYPE: &str = "image/png";
+pub const WAV_TYPE: &str = "audio/wav";
+/// What files of a form come as, whatever they are.
+pub const OCTETS_TYPE: &str = "application/octet-stream";
+/// An AI worker's word that it is full.
+pub const AI_BUSY: &str = "no workers can process job requested";
+/// The fork's answer to an AI registration without an address.
+pub const AI_NO_ADDRESS: &str = "ETH Address is required to connect";
+
 /// Why a header's number cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHeader {

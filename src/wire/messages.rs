@@ -1,4 +1,7 @@
 //! The gRPC messages, and the patching that lets unknown fields survive a relay.
+mod ai;
+#[cfg(test)]
+mod ai_tests;
 mod codec;
 mod notice;
 mod patch;
@@ -6,6 +9,10 @@ mod register;
 #[cfg(test)]
 mod tests;
 
+pub use ai::{
+    AiNotice, AiRegister, MOST_AI_NOTICE, MOST_MODEL, patch_ai_notice, read_ai_notice, read_ai_register,
+    write_ai_notice, write_ai_register,
+};
 pub use codec::RawCodec;
 pub use notice::{BadNotice, Notice, NoticeKind, read_notice};
 pub use patch::{end_session, patch_notice};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 
-use super::patch::task_of;
+use super::patch::{TASK_TAG, task_of};
 use super::{MOST_WORDS, pb};
 use crate::domain::capability::{Bits, Need};
 use crate::domain::work::{Codec, Container, Profile};
@@ -57,7 +57,7 @@ pub struct BadNotice {
 }
 
 pub fn read_notice(raw: &Bytes) -> Result<NoticeKind, BadNotice> {
-    read(raw).map_err(|text| BadNotice { task: task_of(raw), text })
+    read(raw).map_err(|text| BadNotice { task: task_of(raw, TASK_TAG), text })
 }
 
 fn read(raw: &Bytes) -> Result<NoticeKind, &'static str> {

@@ -42,14 +42,14 @@ pub fn end_session(session: &str) -> Bytes {
     pb::NotifySegment { seg_data: Some(segment), ..Default::default() }.encode_to_vec().into()
 }
 
-/// The task number of a message whose other fields may be garbage. `None` when the bytes end
+/// The task, by its field's number, of a message whose other fields may be garbage. `None` when the bytes end
 /// in garbage before it; a message without the field is task 0.
-pub(super) fn task_of(raw: &[u8]) -> Option<i64> {
+pub(super) fn task_of(raw: &[u8], number: u32) -> Option<i64> {
     let mut rest = raw;
     let mut task = None;
     while rest.has_remaining() {
         let Ok((tag, kind)) = decode_key(&mut rest) else { return task };
-        if tag == TASK_TAG && kind == prost::encoding::WireType::Varint {
+        if tag == number && kind == prost::encoding::WireType::Varint {
             let Ok(value) = decode_varint(&mut rest) else { return task };
             task = Some(value as i64);
         } else if skip_field(kind, tag, &mut rest, DecodeContext::default()).is_err() {

@@ -1,0 +1,1 @@
+//! AI jobs: requests and answers.

@@ -1,0 +1,1 @@
+//! AI messages: read, made, patched.
