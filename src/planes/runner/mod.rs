@@ -1,0 +1,3 @@
+//! AI over HTTP: the port that orchestrators point a URL at, and the runners that we dial.
+pub mod agent;
+pub mod runners;
