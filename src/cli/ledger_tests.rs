@@ -73,7 +73,7 @@ fn report_text(by: By, from: Option<&str>, to: Option<&str>, output: Output) -> 
 #[test]
 fn a_report_pays_to_the_wei() {
     let csv = report_text(By::Worker, None, None, Output::Csv).unwrap();
-    let row = "rig1,1,0,93715200,93715200,93715200,10.869,112458240000,28114560000,84343680000,0";
+    let row = "rig1,1,0,0,93715200,93715200,93715200,10.869,112458240000,28114560000,84343680000,0";
     assert_eq!(csv.lines().nth(1).unwrap(), row);
     let day = report_text(By::Day, Some("2025-11-23"), Some("2025-11-23"), Output::Json).unwrap();
     assert!(day.contains("\"day\": \"2025-11-23\"") && day.contains("\"worker_wei\": \"84343680000\""), "{day}");
