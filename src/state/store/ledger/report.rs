@@ -49,10 +49,11 @@ pub struct ReportRow {
     pub rounding: Wei,
 }
 
+/// In this order: `works` goes by once, and each step is found by its key.
 pub(super) const READ: &str = "SELECT w.worker, w.orchestrator, p.at_ms, w.job, w.pipeline, w.model, w.unit, w.units, \
      w.encoded_reported, w.encoded_computed, w.real_time_milli, w.gross, w.commission, w.worker_share, w.rounding \
-     FROM steps p JOIN works w ON w.job = p.job AND w.task = p.task \
-     WHERE p.step = 'posted' AND p.at_ms >= ?1 AND p.at_ms < ?2";
+     FROM works w CROSS JOIN steps p ON p.job = w.job AND p.task = w.task AND p.step = 'posted' \
+     WHERE p.at_ms >= ?1 AND p.at_ms < ?2";
 
 /// The rows in the order of their keys.
 pub fn report(path: &Path, by: By, range: Range) -> Result<Vec<ReportRow>, StoreFault> {
