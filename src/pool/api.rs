@@ -182,7 +182,8 @@ pub struct Offer {
     pub capacity: u32,
     /// Union of the workers' transcoding bits.
     pub bits: Bits,
-    /// The lowest version of a worker that states one.
+    /// The highest version of a worker that states one: a segment's minimum holds for the
+    /// worker that gets it, as its bits do.
     pub version: Option<String>,
 }
 
