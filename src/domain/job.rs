@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::capability::Need;
 use super::ids::{Epoch, JobId, SessionKey};
 use super::time::Moment;
-use super::work::{Profile, ladder_cost};
+use super::work::{Clip, Profile, ladder_cost};
 
 /// What makes service times comparable: ladder bucket of a transcode job,
 /// floor(log2(ladder cost in 720p30)).
@@ -29,6 +29,7 @@ pub struct Job {
     pub profiles: Arc<[Profile]>,
     pub need: Need,
     pub wants_hash: bool,
+    pub clip: Option<Clip>,
     /// The orchestrator's message as received; url and task number are patched in at dispatch.
     pub message: Bytes,
     pub received: Moment,

@@ -9,7 +9,7 @@ use futures_util::future::Shared;
 use crate::domain::capability::{Bits, Capabilities, Need};
 use crate::domain::ids::{Address, ConnId, Epoch, SessionKey, TaskId, WorkerName};
 use crate::domain::print::Print;
-use crate::domain::work::{MediaFacts, Profile};
+use crate::domain::work::{Clip, MediaFacts, Profile};
 pub use crate::state::shelf::{ShelfFull, SourceReader, SourceWriter, Spool, Stored};
 use crate::state::store::ledger::Durable;
 
@@ -143,6 +143,7 @@ pub struct NewJob {
     pub profiles: Vec<Profile>,
     pub need: Need,
     pub wants_hash: bool,
+    pub clip: Option<Clip>,
     /// The orchestrator's message, whole.
     pub message: Bytes,
 }

@@ -39,7 +39,7 @@ def segments(folder, count):
 def as_mp4(source):
     """The same pictures in MP4: the renditions are then asked for in MP4 too."""
     path = source.path.with_suffix(".mp4")
-    run("ffmpeg", "-v", "error", "-nostdin", "-y", "-i", source.path, "-c", "copy", "-bsf:a", "aac_adtstoasc", path)
+    run("ffmpeg", "-v", "error", "-nostdin", "-y", "-i", source.path, "-c", "copy", "-bsf:a", "aac_adtstoasc", "-movflags", "+faststart", path)
     return Source(path, path.read_bytes())
 
 

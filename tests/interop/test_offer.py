@@ -52,7 +52,7 @@ def test_max_sessions_auto_follows_the_pool(pool):
 def test_a_gateway_sees_the_same_capabilities_as_without_us(pool):
     bare, _ = direct(pool)
     orchestrator = pool.orchestrator()
-    pool.serve()
+    pool.serve(orchestrator)
     pool.worker("worker")
     pool.capacity(orchestrator, 10)
     through, without = capabilities(orchestrator.address), capabilities(bare.address)
@@ -68,7 +68,7 @@ def test_a_capability_filter_acts_as_without_us(pool, wish):
     """The same wish of a real gateway with and without the pool in between: taken or refused alike."""
     bare, bare_worker = direct(pool)
     orchestrator = pool.orchestrator()
-    pool.serve()
+    pool.serve(orchestrator)
     worker = pool.worker("worker")
     pool.capacity(orchestrator, 10)
     source, profile = pool.sources[0], dict(PROFILE)
