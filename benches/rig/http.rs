@@ -128,7 +128,9 @@ async fn work(
     let answer = Response::builder();
     let answer = match path.as_str() {
         "/llm" => answer.header("content-type", "text/event-stream").body(events()),
-        "/large/text-to-image" => answer.header("content-type", "application/json").body(Full::new(large).boxed_unsync()),
+        "/large/text-to-image" => {
+            answer.header("content-type", "application/json").body(Full::new(large).boxed_unsync())
+        }
         _ => answer.header("content-type", "application/json").body(Full::new(small).boxed_unsync()),
     };
     Ok(answer.expect("an answer"))
