@@ -205,7 +205,10 @@ impl Upstream {
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upstream").field("host", &self.host).field("pinned", &self.pin.is_some()).finish_non_exhaustive()
+        f.debug_struct("Upstream")
+            .field("host", &self.host)
+            .field("pinned", &self.pin.is_some())
+            .finish_non_exhaustive()
     }
 }
 

@@ -151,7 +151,10 @@ async fn accept(
 }
 
 /// Accepts only when there is room; until then callers wait.
-async fn next(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(std::net::TcpStream, OwnedSemaphorePermit)> {
+async fn next(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(std::net::TcpStream, OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (tcp, _) = listener.accept().await?;
     tcp.set_nodelay(true)?;

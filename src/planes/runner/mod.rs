@@ -17,7 +17,9 @@ mod wire;
 pub use answer::{Answer, AnswerBody};
 pub use body::{Prelude, Spool};
 pub use config::{RunnerConfig, RunnerLimits};
-pub use door::{Ask, Decision, Doorman, End, Failure, FailureKind, Forward, Guard, Need, Passing, Trust, Upstream, Verdict};
+pub use door::{
+    Ask, Decision, Doorman, End, Failure, FailureKind, Forward, Guard, Need, Passing, Trust, Upstream, Verdict,
+};
 pub use fixed::{FixedDoorman, FixedRunner};
 pub use listen::{RunnerPort, open};
 pub use route::{Manner, Route};

@@ -78,7 +78,9 @@ impl RunnerProxy {
             false => decided.await,
         };
         match decision {
-            Decision::Forward(_) if spooled => fault(StatusCode::INTERNAL_SERVER_ERROR, "a spooled body cannot be sent on"),
+            Decision::Forward(_) if spooled => {
+                fault(StatusCode::INTERNAL_SERVER_ERROR, "a spooled body cannot be sent on")
+            }
             Decision::Forward(forward) => Ok(Gate::Forward(forward)),
             Decision::Answer(answer) => Ok(Gate::Answer(answer)),
             Decision::Close => Ok(Gate::Close),
@@ -250,7 +252,10 @@ impl ProxyHttp for RunnerProxy {
         end: bool,
         ctx: &mut Passage,
     ) -> Result<()> {
-        if end && !ctx.begun && let Some(whole) = ctx.whole_body() {
+        if end
+            && !ctx.begun
+            && let Some(whole) = ctx.whole_body()
+        {
             // In place of the little that Pingora kept.
             *body = Some(whole.clone());
         }

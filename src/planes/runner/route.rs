@@ -6,18 +6,37 @@ use crate::domain::ai::Pipeline;
 /// Where a request wants to go. Slices of its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
-    Health { prefix: &'a str },
-    Version { prefix: &'a str },
-    HardwareInfo { prefix: &'a str },
-    HardwareStats { prefix: &'a str },
+    Health {
+        prefix: &'a str,
+    },
+    Version {
+        prefix: &'a str,
+    },
+    HardwareInfo {
+        prefix: &'a str,
+    },
+    HardwareStats {
+        prefix: &'a str,
+    },
     /// `POST <prefix>/<pipeline>`; a prefix (without slashes at its ends) may tell models apart.
-    Pipeline { prefix: &'a str, pipeline: Pipeline },
+    Pipeline {
+        prefix: &'a str,
+        pipeline: Pipeline,
+    },
     /// `/byoc/<name>/<rest>`.
-    Byoc { name: &'a str, rest: &'a str },
+    Byoc {
+        name: &'a str,
+        rest: &'a str,
+    },
     /// `/apps/<app>/<rest>`.
-    App { app: &'a str, rest: &'a str },
+    App {
+        app: &'a str,
+        rest: &'a str,
+    },
     /// `/ai/trickle/<rest>`.
-    Trickle { rest: &'a str },
+    Trickle {
+        rest: &'a str,
+    },
     Other,
 }
 
