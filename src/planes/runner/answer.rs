@@ -58,7 +58,9 @@ impl Answer {
                 Ok(())
             }
             AnswerBody::Stream(chunks) => {
-                head.insert_header(http::header::TRANSFER_ENCODING, "chunked")?;
+                if !head.headers.contains_key(CONTENT_LENGTH) {
+                    head.insert_header(http::header::TRANSFER_ENCODING, "chunked")?;
+                }
                 session.write_response_header(Box::new(head), false).await?;
                 stream(session, chunks).await
             }

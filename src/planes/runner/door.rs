@@ -84,8 +84,8 @@ pub trait Guard: Send + Sync {
         Verdict::Pass
     }
 
-    /// So many bytes of the request's body went to the runner.
-    fn sent(&mut self, _bytes: usize) {}
+    /// These bytes of the request's body go to the runner.
+    fn sent(&mut self, _bytes: &Bytes) {}
 
     /// A piece of the answer's body on its way down; after [`Verdict::Rewrite`] it may be changed.
     /// An error cuts the answer off.

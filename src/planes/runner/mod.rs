@@ -5,6 +5,7 @@ mod answer;
 mod body;
 mod config;
 mod door;
+pub mod doorman;
 mod fixed;
 mod listen;
 mod passage;

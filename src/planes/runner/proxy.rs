@@ -264,7 +264,7 @@ impl ProxyHttp for RunnerProxy {
         if ctx.streamed > ctx.most {
             return Err(Error::new_down(ErrorType::HTTPStatus(413)));
         }
-        if let Some(forward) = &mut ctx.forward {
+        if let (Some(forward), Some(bytes)) = (&mut ctx.forward, body) {
             forward.guard.sent(bytes);
         }
         Ok(())

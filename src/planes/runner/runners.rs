@@ -1,17 +1,20 @@
 //! The HTTP runners that we dial: what the configuration says of each, and how it is reached.
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
+use super::config::RunnerLimits;
+use super::door::{Trust, Upstream};
 use crate::domain::ai::ModelOffer;
 use crate::domain::ids::{Address, WorkerName};
 use crate::pool::{Mode, Worker};
 use crate::transport::client::h1::Idle;
-use crate::transport::client::{Dialer, Origin, Trust};
+use crate::transport::client::{self, Dialer, Origin};
 
 /// An HTTP runner: an ai-runner container, a BYOC server, an app.
 #[derive(Clone)]
@@ -54,6 +57,8 @@ pub struct Runner {
     pub base: String,
     pub(super) dialer: Dialer,
     pub(super) idle: Idle,
+    /// Where the port's own connections go; None before it was well for the first time.
+    upstream: Mutex<Option<Arc<Upstream>>>,
 }
 
 /// Every runner that is known, by its name. Cheap to clone.
@@ -86,11 +91,25 @@ impl Default for CareConfig {
 impl Runner {
     pub fn new(config: RunnerWorker, connect_timeout: Duration) -> Result<Runner, String> {
         let origin = Origin::of(&config.url).map_err(|why| why.to_string())?;
-        let trust = config.pin.map_or(Trust::System, Trust::Pinned);
+        let trust = config.pin.map_or(client::Trust::System, client::Trust::Pinned);
         let dialer = Dialer::trusting(trust, connect_timeout).map_err(|why| why.to_string())?;
         let worker = Worker { name: config.name.clone(), address: config.address, mode: Mode::Runner, token: None };
         let base = config.url.path().trim_end_matches('/').to_owned();
-        Ok(Runner { origin, base, dialer, idle: Idle::new(IDLE, IDLE_AGE), worker, config })
+        Ok(Runner { origin, base, dialer, idle: Idle::new(IDLE, IDLE_AGE), upstream: Mutex::new(None), worker, config })
+    }
+
+    pub(super) fn upstream(&self) -> Option<Arc<Upstream>> {
+        self.upstream.lock().clone()
+    }
+
+    /// Its name leads to this address now.
+    pub(super) fn found_at(&self, address: SocketAddr, limits: &RunnerLimits) {
+        let trust = match (self.origin.tls, self.config.pin) {
+            (false, _) => Trust::Plain,
+            (true, None) => Trust::Name(self.origin.host.to_string()),
+            (true, Some(sha256)) => Trust::Pin { name: self.origin.host.to_string(), sha256 },
+        };
+        *self.upstream.lock() = Some(Arc::new(Upstream::new(address, &self.origin.authority(), trust, limits)));
     }
 
     /// Path and query of `rest` below its address.

@@ -7,6 +7,7 @@ mod streamed;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::config::RunnerLimits;
 use super::runners::{CareConfig, Runner};
 use crate::pool::ai::{AiJoin, Road};
 use crate::pool::{Order, Pool, Seated};
@@ -22,12 +23,13 @@ struct Agent {
     runner: Arc<Runner>,
     pool: Pool,
     care: Arc<CareConfig>,
+    limits: RunnerLimits,
     tasks: Tasks,
 }
 
 /// Keeps a runner seated while it is well, until the tasks are told to end.
-pub fn start(runner: Arc<Runner>, pool: Pool, care: Arc<CareConfig>, tasks: &Tasks) {
-    let agent = Arc::new(Agent { runner, pool, care, tasks: tasks.clone() });
+pub fn start(runner: Arc<Runner>, pool: Pool, care: Arc<CareConfig>, limits: RunnerLimits, tasks: &Tasks) {
+    let agent = Arc::new(Agent { runner, pool, care, limits, tasks: tasks.clone() });
     let stop = tasks.token();
     tasks.spawn("runner", async move {
         tokio::select! {
@@ -71,6 +73,7 @@ impl Agent {
             offer.version.clone_from(&facts.version);
         }
         let peer = facts.peer.ok_or("its address is gone")?;
+        self.runner.found_at(peer, &self.limits);
         let join = AiJoin { models, version: String::new(), hardware: facts.hardware, peer, road: Road::Runner };
         self.pool.join_ai(&self.runner.worker, join).map_err(|refusal| format!("{refusal:?}"))
     }

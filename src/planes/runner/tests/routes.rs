@@ -130,8 +130,8 @@ impl Guard for WhimGuard {
         Verdict::Rewrite
     }
 
-    fn sent(&mut self, bytes: usize) {
-        self.1 += bytes;
+    fn sent(&mut self, bytes: &Bytes) {
+        self.1 += bytes.len();
     }
 
     fn received(&mut self, chunk: &mut Option<Bytes>, end: bool) -> Result<(), String> {
