@@ -15,6 +15,8 @@ mod sse;
 #[cfg(test)]
 mod answer_tests;
 #[cfg(test)]
+mod error_tests;
+#[cfg(test)]
 mod file_tests;
 #[cfg(test)]
 mod request_tests;
