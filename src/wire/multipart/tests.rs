@@ -194,6 +194,9 @@ proptest! {
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
         counted in any::<bool>(),
     ) {
+        // Without lengths a part cannot hold the delimiter; chance makes one now and then.
+        let delimiter = format!("\r\n--{BOUNDARY}");
+        prop_assume!(counted || parts.iter().all(|(data, _)| memchr::memmem::find(data, delimiter.as_bytes()).is_none()));
         let outs: Vec<_> = parts.iter()
             .map(|(data, pixels)| PartOut { content_type: MPEGTS_TYPE, length: data.len() as u64, pixels: *pixels })
             .collect();
