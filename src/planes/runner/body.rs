@@ -1,10 +1,19 @@
 //! Reads a request's body before it is decided who gets it.
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use pingora_core::protocols::http::ServerSession;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Room in memory for bodies that are held whole.
+#[derive(Clone)]
+pub(super) struct Room(Arc<Semaphore>);
+
+/// A part of it, until it is dropped.
+pub(super) type Held = OwnedSemaphorePermit;
 
 /// What was read of a body before the decision.
 pub enum Prelude {
@@ -33,10 +42,26 @@ pub(super) enum Unread {
 /// sent to a runner after it was read here.
 const KEPT: u64 = 64 << 10;
 
+// === impl Room ===
+
+impl Room {
+    pub fn new(bytes: usize) -> Room {
+        Room(Arc::new(Semaphore::new((bytes >> 10).clamp(1, Semaphore::MAX_PERMITS))))
+    }
+
+    /// For `bytes`, at once or not at all.
+    pub fn take(&self, bytes: u64) -> Result<Held, Unread> {
+        let none = || Unread::Tell(StatusCode::SERVICE_UNAVAILABLE, "no memory is left for requests".into());
+        let kilobytes = u32::try_from(bytes.div_ceil(1 << 10)).map_err(|_| none())?;
+        self.0.clone().try_acquire_many_owned(kilobytes).map_err(|_| none())
+    }
+}
+
 /// All of the body in memory.
-pub(super) async fn whole(session: &mut ServerSession, most: usize) -> Result<Bytes, Unread> {
+pub(super) async fn whole(session: &mut ServerSession, most: usize, room: &Room) -> Result<(Bytes, Held), Unread> {
     let length = length(session);
     refuse_long(length, most as u64)?;
+    let held = room.take(length.unwrap_or(KEPT))?;
     let mut all: Option<Bytes> = None;
     let mut more = BytesMut::new();
     let mut read = 0u64;
@@ -54,7 +79,7 @@ pub(super) async fn whole(session: &mut ServerSession, most: usize) -> Result<By
         }
     }
     kept(session, read)?;
-    Ok(all.unwrap_or_else(|| more.freeze()))
+    Ok((all.unwrap_or_else(|| more.freeze()), held))
 }
 
 /// All of the body in a file.
@@ -68,6 +93,28 @@ pub(super) async fn spool(session: &mut ServerSession, most: u64) -> Result<Spoo
     }
     kept(session, read)?;
     Ok(Spool { file, bytes: read })
+}
+
+// === impl Spool ===
+
+impl Spool {
+    /// A second hand on the same file.
+    pub(super) fn again(&self) -> Result<Spool, Unread> {
+        let failed = |why| Unread::Tell(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot spool the body: {why}"));
+        Ok(Spool { file: self.file.try_clone().map_err(failed)?, bytes: self.bytes })
+    }
+
+    /// All of it in memory.
+    pub(super) async fn load(mut self, most: usize, room: &Room) -> Result<(Bytes, Held), Unread> {
+        refuse_long(Some(self.bytes), most as u64)?;
+        let held = room.take(self.bytes)?;
+        let read = move || {
+            self.file.rewind()?;
+            let mut all = Vec::with_capacity(self.bytes as usize);
+            self.file.read_to_end(&mut all).map(|_| Bytes::from(all))
+        };
+        Ok((on_disk(read).await?, held))
+    }
 }
 
 /// The next piece; also switches Pingora's keeping on as soon as all that is left fits into it.

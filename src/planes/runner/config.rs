@@ -33,6 +33,10 @@ pub struct RunnerLimits {
     pub most_json_bytes: usize,
     /// A form, streamed, or spooled to a file before it is routed.
     pub most_form_bytes: u64,
+    /// A form that is read whole before it is routed, or sent on after it was spooled.
+    pub most_form_in_memory: usize,
+    /// All bodies that are held whole, together.
+    pub most_held_bytes: usize,
     /// Any other body; streamed.
     pub most_body_bytes: u64,
     pub connect_within: Duration,
@@ -84,6 +88,8 @@ impl Default for RunnerLimits {
             body_gap: Duration::from_secs(15),
             most_json_bytes: 8 << 20,
             most_form_bytes: 300 << 20,
+            most_form_in_memory: 64 << 20,
+            most_held_bytes: 512 << 20,
             most_body_bytes: 512 << 20,
             connect_within: Duration::from_secs(5),
             silence: Duration::from_secs(15 * 60),

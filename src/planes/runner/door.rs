@@ -31,9 +31,11 @@ pub trait Doorman: Send + Sync + 'static {
 pub enum Need {
     /// Nothing: it streams to whom it goes to; a retry is possible while 64 KiB are not passed.
     Nothing,
-    /// All of it in memory, at most `most_json_bytes`; any retry is possible.
+    /// All of it in memory, at most `most_json_bytes`, a form `most_form_in_memory`; any retry is
+    /// possible.
     Whole,
-    /// All of it in a file of ours, at most `most_form_bytes`; any retry is possible.
+    /// All of it in a file of ours, at most `most_form_bytes`. Forwarded it must fit into
+    /// `most_form_in_memory`.
     Spool,
 }
 
@@ -167,15 +169,17 @@ pub enum Trust {
 impl Need {
     /// JSON is read whole (the model is in it), all else streams.
     pub fn usual(route: &Route<'_>, head: &Parts) -> Need {
-        let form = head.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| {
-            kind.as_bytes().get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"))
-        });
         match route {
-            Route::Pipeline { .. } if form => Need::Nothing,
+            Route::Pipeline { .. } if is_form(head) => Need::Nothing,
             Route::Pipeline { .. } => Need::Whole,
             _ => Need::Nothing,
         }
     }
+}
+
+pub(super) fn is_form(head: &Parts) -> bool {
+    let kind = head.headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    kind.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"))
 }
 
 // === impl Upstream ===

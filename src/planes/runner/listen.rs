@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
+use super::body::Room;
 use super::config::RunnerConfig;
 use super::door::Doorman;
 use super::proxy::RunnerProxy;
@@ -85,9 +86,10 @@ pub async fn open(config: RunnerConfig, doorman: Arc<dyn Doorman>, tasks: &Tasks
     };
     let config = Arc::new(config);
     let (stop, stopping) = watch::channel(false);
+    let room = Room::new(config.limits.most_held_bytes);
     let mut workers = Vec::new();
     for number in 0..config.threads.max(1) {
-        let proxy = proxy(RunnerProxy { doorman: doorman.clone(), config: config.clone() });
+        let proxy = proxy(RunnerProxy { doorman: doorman.clone(), config: config.clone(), room: room.clone() });
         let (config, tls, stopping) = (config.clone(), tls.clone(), stopping.clone());
         let bench = Bench { proxy, config, tls, stopping, tasks: tasks.clone() };
         workers.push(bench.start(number, tasks).map_err(OpenError::Thread)?);

@@ -3,6 +3,7 @@ use bytes::Bytes;
 use pingora_error::{Error, ErrorSource, ErrorType};
 
 use super::answer::Answer;
+use super::body::Held;
 use super::door::{Decision, End, Failure, FailureKind, Forward};
 use super::route::Manner;
 
@@ -14,6 +15,8 @@ pub(super) struct Passage {
     pub forward: Option<Forward>,
     /// All of the request's body, when it was read before the decision.
     pub whole: Option<Bytes>,
+    /// Its room in memory.
+    pub held: Option<Held>,
     /// The most bytes of a streamed body.
     pub most: u64,
     /// Bytes of it so far, in this attempt.
@@ -38,6 +41,7 @@ impl Passage {
             manner: Manner::Plain,
             forward: None,
             whole: None,
+            held: None,
             most: u64::MAX,
             streamed: 0,
             failure: None,

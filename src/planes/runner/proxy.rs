@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use pingora_core::modules::http::HttpModules;
@@ -16,9 +16,9 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use subtle::ConstantTimeEq;
 
 use super::answer::{self, Answer};
-use super::body::{self, Prelude, Unread};
+use super::body::{self, Prelude, Room, Spool, Unread};
 use super::config::RunnerConfig;
-use super::door::{Ask, Decision, Doorman, Failure, FailureKind, Forward, Need, Passing, Verdict};
+use super::door::{Ask, Decision, Doorman, Failure, FailureKind, Forward, Need, Passing, Verdict, is_form};
 use super::passage::Passage;
 use super::rewrite;
 use super::route::{Manner, Route};
@@ -31,6 +31,7 @@ const ANSWERED: ErrorType = ErrorType::Custom("answered");
 pub(super) struct RunnerProxy {
     pub doorman: Arc<dyn Doorman>,
     pub config: Arc<RunnerConfig>,
+    pub room: Room,
 }
 
 /// What the request filter came to.
@@ -52,6 +53,11 @@ impl RunnerProxy {
         if head.headers.len() > self.config.limits.head_fields {
             return fault(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
         }
+        if head.headers.contains_key(CONTENT_LENGTH) && head.headers.contains_key(TRANSFER_ENCODING) {
+            // Whoever reads the other one of the two finds a second request in the body.
+            session.set_keepalive(None);
+            return fault(StatusCode::BAD_REQUEST, "both Content-Length and Transfer-Encoding");
+        }
         if route.needs_token() && !self.known(&head.headers) {
             return fault(StatusCode::UNAUTHORIZED, "missing or wrong bearer token");
         }
@@ -63,10 +69,10 @@ impl RunnerProxy {
             Err(Unread::Tell(status, why)) => return fault(status, &why),
             Err(Unread::Gone(why)) => return Err(why),
         };
-        if let Prelude::Whole(whole) = &body {
-            ctx.whole = Some(whole.clone());
-        }
-        let spooled = matches!(body, Prelude::Spooled(_));
+        let spool = match &body {
+            Prelude::Spooled(spool) => Some(spool.again()),
+            _ => None,
+        };
         let client = session.client_addr().and_then(|address| address.as_inet()).copied();
         let decided = self.doorman.admit(Ask { route, head: &head, body, client });
         let decision = match session.is_body_done() {
@@ -78,10 +84,10 @@ impl RunnerProxy {
             false => decided.await,
         };
         match decision {
-            Decision::Forward(_) if spooled => {
-                fault(StatusCode::INTERNAL_SERVER_ERROR, "a spooled body cannot be sent on")
-            }
-            Decision::Forward(forward) => Ok(Gate::Forward(forward)),
+            Decision::Forward(forward) => match self.load(spool, ctx).await {
+                Err(Unread::Tell(status, why)) => fault(status, &why),
+                _ => Ok(Gate::Forward(forward)),
+            },
             Decision::Answer(answer) => Ok(Gate::Answer(answer)),
             Decision::Close => Ok(Gate::Close),
         }
@@ -102,14 +108,27 @@ impl RunnerProxy {
             Route::Pipeline { .. } => limits.most_form_bytes,
             _ => limits.most_body_bytes,
         };
+        let most = if is_form(head) { limits.most_form_in_memory } else { limits.most_json_bytes };
         match need {
-            Need::Whole => body::whole(session, limits.most_json_bytes).await.map(Prelude::Whole),
+            Need::Whole => {
+                let (whole, held) = body::whole(session, most, &self.room).await?;
+                (ctx.whole, ctx.held) = (Some(whole.clone()), Some(held));
+                Ok(Prelude::Whole(whole))
+            }
             Need::Spool => body::spool(session, limits.most_form_bytes).await.map(Prelude::Spooled),
             Need::Nothing => match body::length(session) {
                 Some(length) if length > ctx.most => Err(body::too_long(ctx.most)),
                 _ => Ok(Prelude::Streams),
             },
         }
+    }
+
+    /// A spooled body that shall be sent on after all.
+    async fn load(&self, spool: Option<Result<Spool, Unread>>, ctx: &mut Passage) -> Result<(), Unread> {
+        let Some(spool) = spool else { return Ok(()) };
+        let (whole, held) = spool?.load(self.config.limits.most_form_in_memory, &self.room).await?;
+        (ctx.whole, ctx.held) = (Some(whole), Some(held));
+        Ok(())
     }
 
     fn known(&self, headers: &HeaderMap) -> bool {

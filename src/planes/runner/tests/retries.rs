@@ -9,8 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use super::super::Trust;
-use super::bed::{answering, ask, ask_on, bed, dial, echo, json_answer, plain, post, read, runner, trusted};
-use crate::transport::Tasks;
+use super::bed::{answering, ask, ask_on, bed, dial, echo, json_answer, plain, post, read, runner, trusted, until};
 use crate::transport::tls::{CERTIFICATE_FILE, KEY_FILE, ServerTls};
 
 /// Nobody listens here.
@@ -46,7 +45,7 @@ async fn the_next_runner_gets_the_whole_body_again() {
                 assert_eq!(said.json()["body"].as_str().unwrap().len(), size, "{name}");
             }
         }
-        assert_eq!(bed.doorman.running(), 0);
+        until("nothing runs", || bed.doorman.running() == 0).await;
     }
 }
 
@@ -124,7 +123,7 @@ async fn a_connection_that_lay_too_long_is_not_the_runners_fault() {
         assert_eq!(said.status(), "200");
     }
     assert_eq!(asked.load(Ordering::Relaxed), 5);
-    assert_eq!(bed.doorman.ended(), (5, 0));
+    until("all are counted", || bed.doorman.ended() == (5, 0)).await;
 }
 
 /// An echo behind TLS with a certificate of this folder.
@@ -182,5 +181,4 @@ async fn our_own_port_speaks_tls() {
     tcp.write_all(&post("/llm", "application/json", "{}")).await.unwrap();
     let said = tokio::time::timeout(super::bed::PATIENCE, read(&mut tcp)).await.unwrap();
     assert!(said.is_none());
-    drop(Tasks::new());
 }

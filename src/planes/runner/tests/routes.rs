@@ -52,7 +52,7 @@ struct WhimGuard(mpsc::Sender<String>, usize);
 #[async_trait]
 impl Doorman for Whim {
     fn need(&self, route: &Route<'_>, head: &http::request::Parts) -> Need {
-        if head.uri.path().starts_with("/apps/spool") { Need::Spool } else { Need::usual(route, head) }
+        if head.uri.path().contains("spool") { Need::Spool } else { Need::usual(route, head) }
     }
 
     async fn admit(&self, asked: Ask<'_>) -> Decision {
@@ -171,6 +171,11 @@ async fn a_doorman_may_spool_answer_and_close() {
         let answer = ask(port.address, &post("/apps/spool/x", "text/plain", &"s".repeat(size))).await;
         assert_eq!(answer.json()["bytes"], size);
     }
+    // Spooled, and sent on.
+    let answer = ask(port.address, &post("/apps/other/spool", "text/plain", &"f".repeat(200_000))).await;
+    let text = String::from_utf8(answer.body).unwrap();
+    assert_eq!(text.matches("ffffffffff").count(), 20_000);
+    assert_eq!(said.recv().await.unwrap(), "Whole 200000");
     let answer = ask(port.address, &post("/apps/stream/x", "text/plain", "")).await;
     assert_eq!(answer.body, b"data: 0\n\ndata: 1\n\ndata: 2\n\n");
     assert_eq!(said.recv().await.unwrap(), "streamed");

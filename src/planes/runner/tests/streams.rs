@@ -137,8 +137,9 @@ async fn a_cut_answer_is_cut_for_the_caller() {
     tcp.write_all(&post("/text-to-image", "application/json", "{}")).await.unwrap();
     let mut all = Vec::new();
     let _ = tcp.read_to_end(&mut all).await;
+    // The half of it, or nothing: no whole answer of any kind.
     let all = String::from_utf8(all).unwrap();
-    assert!(all.starts_with("HTTP/1.1 200") && all.ends_with("\r\n\r\n{"), "{all}");
+    assert!(all.is_empty() || (all.starts_with("HTTP/1.1 200") && all.ends_with("\r\n\r\n{")), "{all}");
     until("the guard knows", || bed.doorman.ended() == (0, 1)).await;
 }
 
