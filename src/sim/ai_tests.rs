@@ -1,6 +1,10 @@
 //! The simulated AI peers against a raw client.
+#[path = "ai_tests/live_tests.rs"]
+mod live_tests;
 #[path = "ai_tests/runner_tests.rs"]
 mod runner_tests;
+#[path = "ai_tests/worker_tests.rs"]
+mod worker_tests;
 
 use std::net::SocketAddr;
 use std::time::Duration;

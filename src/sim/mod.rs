@@ -1,5 +1,6 @@
 //! Simulated peers over the real wire: an orchestrator and a transcoder that keep the stock rules.
 pub mod ai_content;
+pub mod ai_worker;
 mod body;
 pub mod library;
 pub mod media;
@@ -9,6 +10,7 @@ mod tasks;
 mod tls;
 pub mod worker;
 
+pub use ai_worker::{AiBehaviour, AiWorkerCounters, AiWorkerPlan, SimAiWorker};
 pub use library::{Item, Library, Payload, Rendition};
 pub use orchestrator::{Check, Ending, Fate, OrchestratorCounters, OrchestratorPlan, SimOrchestrator, Traffic};
 pub use runner::{RunnerBehaviour, RunnerCounters, RunnerPlan, SimRunner};
