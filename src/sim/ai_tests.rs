@@ -57,8 +57,7 @@ fn raw(bytes: &[u8]) -> Raw {
         return Raw { status, body: rest.to_vec(), whole: rest.len() == length, head };
     }
     let mut body = Vec::new();
-    loop {
-        let Some(line) = rest.windows(2).position(|two| two == b"\r\n") else { break };
+    while let Some(line) = rest.windows(2).position(|two| two == b"\r\n") {
         let length = usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap(), 16).unwrap();
         if length == 0 {
             return Raw { status, head, body, whole: true };

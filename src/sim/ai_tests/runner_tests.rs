@@ -206,3 +206,23 @@ async fn a_websocket_gets_back_what_it_says() {
     socket.close(None).await.unwrap();
     until("closed", || runner.counters().running == 0).await;
 }
+
+#[tokio::test]
+async fn tls_shows_the_certificate_that_it_names() {
+    use crate::sim::runner::RunnerTls;
+    use crate::sim::tls::{Alpn, Dialer};
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let given = RunnerTls::Given { chain: made.cert.pem(), key: made.signing_key.serialize_pem() };
+    for tls in [RunnerTls::SelfSigned, given.clone()] {
+        let runner = SimRunner::start(RunnerPlan { tls: tls.clone(), ..plan() }).unwrap();
+        assert_eq!(runner.url(), format!("https://{}", runner.address()));
+        let mut stream = Dialer::new().unwrap().dial(runner.address(), Alpn::H1).await.unwrap();
+        let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+        assert_eq!(runner.certificate(), Some(shown.clone()));
+        assert_eq!(shown == made.cert.der().to_vec(), tls == given);
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes).await;
+        assert_eq!(raw(&bytes).json(), json!({"status": "OK"}));
+    }
+}
