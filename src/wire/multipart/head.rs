@@ -4,6 +4,7 @@ use crate::wire::headers::{self, MULTIPART_TYPE};
 
 const MOST_BOUNDARY: usize = 70;
 const MOST_TYPE: usize = 128;
+const MOST_FILE_NAME: usize = 128;
 
 /// The headers of a part that mean something to us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct PartHead {
     pub content_length: Option<u64>,
     /// A rendition has them; a perceptual hash has not.
     pub pixels: Option<u64>,
+    /// The `filename` of its Content-Disposition; a file of an AI answer has one.
+    pub file_name: Option<String>,
 }
 
 /// The boundary of a `multipart/mixed` type.
@@ -81,6 +84,11 @@ pub(super) fn read_head(mut lines: &[u8]) -> Result<PartHead, PartFault> {
             read_number(&mut head.content_length, value, "Content-Length")?;
         } else if name.eq_ignore_ascii_case(b"pixels") {
             read_number(&mut head.pixels, value, "Pixels")?;
+        } else if name.eq_ignore_ascii_case(b"content-disposition") {
+            if head.file_name.is_some() {
+                return Err(PartFault::Repeated("Content-Disposition"));
+            }
+            head.file_name = read_file_name(value);
         }
     }
     Ok(head)
@@ -93,6 +101,17 @@ fn read_type(value: &[u8]) -> Result<String, PartFault> {
         return Err(PartFault::Nested);
     }
     Ok(text.to_owned())
+}
+
+/// What cannot be read is no name; whoever needs one says so.
+fn read_file_name(value: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (_, name) = text
+        .split(';')
+        .filter_map(|field| field.split_once('='))
+        .find(|(key, _)| key.trim().eq_ignore_ascii_case("filename"))?;
+    let name = name.trim().trim_matches('"');
+    (!name.is_empty() && name.len() <= MOST_FILE_NAME).then(|| name.to_owned())
 }
 
 fn read_number(slot: &mut Option<u64>, value: &[u8], name: &'static str) -> Result<(), PartFault> {
