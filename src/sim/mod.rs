@@ -1,5 +1,7 @@
 //! Simulated peers over the real wire: an orchestrator and a transcoder that keep the stock rules.
+pub mod ai_client;
 pub mod ai_content;
+pub mod ai_orchestrator;
 pub mod ai_worker;
 mod body;
 pub mod library;
@@ -8,6 +10,7 @@ pub mod orchestrator;
 pub mod runner;
 mod tasks;
 mod tls;
+pub mod trickle;
 pub mod worker;
 
 pub use ai_worker::{AiBehaviour, AiWorkerCounters, AiWorkerPlan, SimAiWorker};
@@ -16,6 +19,8 @@ pub use orchestrator::{Check, Ending, Fate, OrchestratorCounters, OrchestratorPl
 pub use runner::{RunnerBehaviour, RunnerCounters, RunnerPlan, SimRunner};
 pub use worker::{Behaviour, SimWorker, Transcode, WorkerCounters, WorkerPlan};
 
+#[cfg(test)]
+mod ai_orchestrator_tests;
 #[cfg(test)]
 mod ai_tests;
 #[cfg(test)]
