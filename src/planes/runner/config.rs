@@ -1,9 +1,12 @@
-//! Settings of the runner port.
+//! Settings of the runner plane: its port, and the runners behind it.
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use super::runners::{CareConfig, RunnerWorker};
+use crate::domain::ids::OrchestratorName;
 
 #[derive(Clone)]
 pub struct RunnerConfig {
@@ -46,6 +49,31 @@ pub struct RunnerLimits {
     pub upstream_idle: Duration,
     /// Runners asked for one request.
     pub tries: u32,
+}
+
+/// The whole plane.
+#[derive(Clone, Debug, Default)]
+pub struct PlaneConfig {
+    /// None: no port.
+    pub port: Option<RunnerConfig>,
+    /// Whose requests come by the port; None: the first orchestrator's.
+    pub orchestrator: Option<OrchestratorName>,
+    /// A request waits so long for a free worker.
+    pub wait: Wait,
+    pub care: CareConfig,
+    pub runners: Vec<RunnerWorker>,
+}
+
+/// How long a request waits for a free worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait(pub Duration);
+
+// === impl Wait ===
+
+impl Default for Wait {
+    fn default() -> Self {
+        Wait(Duration::from_secs(10))
+    }
 }
 
 // === impl RunnerConfig ===

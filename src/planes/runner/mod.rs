@@ -13,17 +13,19 @@ mod proxy;
 mod rewrite;
 mod route;
 pub mod runners;
+mod start;
 mod wire;
 
 pub use answer::{Answer, AnswerBody};
 pub use body::{Prelude, Spool};
-pub use config::{RunnerConfig, RunnerLimits};
+pub use config::{PlaneConfig, RunnerConfig, RunnerLimits, Wait};
 pub use door::{
     Ask, Decision, Doorman, End, Failure, FailureKind, Forward, Guard, Need, Passing, Trust, Upstream, Verdict,
 };
 pub use fixed::{FixedDoorman, FixedRunner};
 pub use listen::{RunnerPort, open};
 pub use route::{Manner, Route};
+pub use start::{Plane, start};
 
 #[cfg(test)]
 mod tests;
