@@ -2,7 +2,8 @@
 use bytes::Bytes;
 
 use super::json::{self, Object};
-use super::request::{BadRequest, Measure, check_request};
+use super::measure::Measure;
+use super::request::{BadRequest, check_request};
 use super::{MOST_REQUEST, MOST_URL};
 use crate::domain::ai::Pipeline;
 

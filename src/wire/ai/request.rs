@@ -8,12 +8,11 @@ use serde_json::value::RawValue;
 use super::MOST_REQUEST;
 use super::json::{self, Object};
 use super::keys::{Key, Kind, keys, model_key};
+use super::measure::{Measure, measure};
 use crate::domain::ai::Pipeline;
 use crate::wire::messages::MOST_MODEL;
 
 const MOST_MESSAGES: usize = 4096;
-/// Longer sides or counts are not pictures.
-const MOST_NUMBER: i64 = 1 << 20;
 
 /// Why a request cannot be done: the caller's fault, in the words that each road wants.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,20 +33,6 @@ pub struct RequestFacts {
     /// The answer is asked as a stream; only llm has it.
     pub stream: bool,
     pub measure: Measure,
-}
-
-/// How a request is charged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Measure {
-    /// So many units, said by the request alone.
-    Known(u64),
-    /// The input picture's pixels, so many times.
-    InputPixels {
-        times: u64,
-    },
-    InputAudio,
-    /// By the time that it takes.
-    Seconds,
 }
 
 // === impl BadRequest ===
@@ -154,38 +139,6 @@ fn check_messages(pipeline: Pipeline, value: &RawValue) -> Result<(), BadRequest
         }
     }
     Ok(())
-}
-
-/// The table of units: what an orchestrator charges for.
-fn measure(pipeline: Pipeline, object: &Object<'_>) -> Result<Measure, BadRequest> {
-    let number = |key: &'static str, absent: i64, most: i64| {
-        let value = object.get(key).and_then(json::int).unwrap_or(absent);
-        match value {
-            1.. if value <= most => Ok(value.unsigned_abs()),
-            1.. => Err(BadRequest::new(pipeline, key, "it is too large")),
-            _ => Err(BadRequest::new(pipeline, key, "it must be 1 or more")),
-        }
-    };
-    let side = |key, absent| number(key, absent, MOST_NUMBER);
-    // Three factors of at most 2^20 each.
-    Ok(match pipeline {
-        Pipeline::TextToImage => {
-            Measure::Known(side("width", 512)? * side("height", 512)? * side("num_images_per_prompt", 1)?)
-        }
-        Pipeline::ImageToVideo => Measure::Known(side("width", 1024)? * side("height", 576)? * 25),
-        Pipeline::ImageToImage => Measure::InputPixels { times: side("num_images_per_prompt", 1)? },
-        Pipeline::Upscale | Pipeline::SegmentAnything2 | Pipeline::ImageToText => Measure::InputPixels { times: 1 },
-        Pipeline::AudioToText => Measure::InputAudio,
-        Pipeline::Llm => Measure::Known(number("max_tokens", 0, i64::from(i32::MAX))?),
-        Pipeline::TextToSpeech => {
-            let text = object.get("text").and_then(json::text).unwrap_or_default();
-            if text.is_empty() {
-                return Err(BadRequest::new(pipeline, "text", "it is empty"));
-            }
-            Measure::Known(text.chars().count() as u64 * 1000)
-        }
-        Pipeline::LiveVideoToVideo | Pipeline::Byoc | Pipeline::App => Measure::Seconds,
-    })
 }
 
 /// The text fields of a form as the worker road's JSON, the file as `null`. Fields that the
