@@ -3,6 +3,7 @@ mod answer;
 mod audio;
 mod chunks;
 mod errors;
+mod form;
 mod job;
 mod json;
 mod keys;
@@ -10,8 +11,17 @@ mod llm;
 mod measure;
 mod request;
 mod sse;
+
 #[cfg(test)]
-mod tests;
+mod answer_tests;
+#[cfg(test)]
+mod error_tests;
+#[cfg(test)]
+mod file_tests;
+#[cfg(test)]
+mod request_tests;
+#[cfg(test)]
+mod stream_tests;
 
 pub use answer::{
     AnswerFacts, Base64Feed, DecodedFile, Piece, RunnerAnswer, Usage, answer_to_runner, check_answer,
@@ -22,6 +32,7 @@ pub use chunks::{ChunkFixer, Fixed};
 pub use errors::{
     Blame, MOST_ERROR_BODY, MOST_TEXT, classify, clean, error_answer, error_body, runner_error, status_for,
 };
+pub use form::{BadForm, FormEvent, FormFile, FormReader, FormWriter};
 pub use job::{JobData, patch_job, read_job, write_job};
 pub use measure::{FileMeasure, ImageSize, MOST_IMAGE_HEAD, Measure, charge, image_size};
 pub use request::{BadRequest, RequestFacts, check_request, form_to_request, request_to_form};

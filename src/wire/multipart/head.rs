@@ -1,6 +1,6 @@
 //! The lines around the bytes: the boundary, and the headers of a part.
 use super::{BadMultipart, PartFault};
-use crate::wire::headers::{self, MULTIPART_TYPE};
+use crate::wire::headers::{self, FORM_TYPE, MULTIPART_TYPE};
 
 const MOST_BOUNDARY: usize = 70;
 const MOST_TYPE: usize = 128;
@@ -13,12 +13,65 @@ pub struct PartHead {
     pub content_length: Option<u64>,
     /// A rendition has them; a perceptual hash has not.
     pub pixels: Option<u64>,
+    /// The Content-Disposition; empty when the part has none that can be read.
+    pub disposition: String,
+}
+
+// === impl PartHead ===
+
+impl PartHead {
+    /// A parameter of the Content-Disposition: `name`, `filename`.
+    pub fn parameter(&self, wanted: &str) -> Option<String> {
+        let (_, mut rest) = self.disposition.split_once(';')?;
+        loop {
+            let (name, after) = rest.split_once('=')?;
+            let (value, left) = disposition_value(after);
+            if name.trim().eq_ignore_ascii_case(wanted) {
+                return Some(value);
+            }
+            rest = left;
+        }
+    }
+}
+
+/// A value with or without quotes, and what follows its semicolon. In quotes a backslash stands
+/// before a quote or another backslash.
+fn disposition_value(after: &str) -> (String, &str) {
+    let Some(quoted) = after.trim_start().strip_prefix('"') else {
+        let (value, left) = after.split_once(';').unwrap_or((after, ""));
+        return (value.trim().to_owned(), left);
+    };
+    let mut value = String::new();
+    let mut letters = quoted.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' => return (value, quoted[at + 1..].split_once(';').map_or("", |(_, left)| left)),
+            '\\' => match quoted[at + 1..].chars().next() {
+                Some(escaped @ ('"' | '\\')) => {
+                    value.push(escaped);
+                    letters.next();
+                }
+                _ => value.push(letter),
+            },
+            _ => value.push(letter),
+        }
+    }
+    (value, "")
 }
 
 /// The boundary of a `multipart/mixed` type.
 pub fn boundary_from_content_type(value: &str) -> Result<String, BadMultipart> {
+    boundary(value, MULTIPART_TYPE)
+}
+
+/// The boundary of a `multipart/form-data` type.
+pub fn form_boundary(value: &str) -> Result<String, BadMultipart> {
+    boundary(value, FORM_TYPE)
+}
+
+fn boundary(value: &str, wanted: &str) -> Result<String, BadMultipart> {
     let (kind, mut rest) = value.split_once(';').ok_or(BadMultipart::ContentType)?;
-    if !kind.trim().eq_ignore_ascii_case(MULTIPART_TYPE) {
+    if !kind.trim().eq_ignore_ascii_case(wanted) {
         return Err(BadMultipart::ContentType);
     }
     let mut found = None;
@@ -81,6 +134,10 @@ pub(super) fn read_head(mut lines: &[u8]) -> Result<PartHead, PartFault> {
             read_number(&mut head.content_length, value, "Content-Length")?;
         } else if name.eq_ignore_ascii_case(b"pixels") {
             read_number(&mut head.pixels, value, "Pixels")?;
+        } else if name.eq_ignore_ascii_case(b"content-disposition") && head.disposition.is_empty() {
+            // Transcoders do not send it: what cannot be read does not count.
+            let text = std::str::from_utf8(value).unwrap_or_default();
+            head.disposition = text.chars().filter(|c| !c.is_control()).collect();
         }
     }
     Ok(head)
