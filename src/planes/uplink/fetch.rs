@@ -13,7 +13,6 @@ use super::stream::chain;
 use crate::domain::job::Job;
 use crate::domain::outcome::Failure;
 use crate::domain::time::Moment;
-use crate::domain::work::MediaFacts;
 use crate::pool::{ShelfFull, SourceWriter, Spool, Stored};
 use crate::telemetry;
 use crate::transport::client::h1::H1;
@@ -48,10 +47,11 @@ impl Uplink {
     pub(super) async fn fetch(&self, url: &str, job: &Job, source: &SourceWriter) {
         let mut sink = Sink::Source { source, probe: Probe::new() };
         let fetched = self.fetch_by(url, self.config.fetch_timeout, job.answer_by, Kind::Transcoder, &mut sink).await;
-        source.end(fetched.map(|()| match sink {
-            Sink::Source { probe, .. } => probe.finish(),
-            Sink::Input { .. } => MediaFacts::Unknown,
-        }));
+        match (fetched, sink) {
+            (Ok(()), Sink::Source { probe, .. }) => source.end(Ok(probe.finish())),
+            (Ok(()), Sink::Input { .. }) => source.end(Err(astray())),
+            (Err(failure), _) => source.end(Err(failure)),
+        }
     }
 
     /// Fetches all of an AI job's input: the file, and its first bytes.
@@ -68,7 +68,7 @@ impl Uplink {
                 let stored = spool.finish().await.map_err(|why| Failure::Pool(why.to_string()))?;
                 Ok((stored, head.freeze()))
             }
-            Sink::Source { .. } => Err(Failure::Pool("an input went astray".into())),
+            Sink::Source { .. } => Err(astray()),
         }
     }
 
@@ -180,6 +180,10 @@ impl Sink<'_> {
             Sink::Input { bytes, .. } => *bytes,
         }
     }
+}
+
+fn astray() -> Failure {
+    Failure::Pool("what was fetched went to the wrong place".into())
 }
 
 fn full(why: ShelfFull) -> Miss {

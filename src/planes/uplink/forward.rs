@@ -49,7 +49,9 @@ pub(super) struct Reply {
 pub(super) enum To {
     Segments,
     /// The orchestrator reads the answer by its pipeline's name.
-    Ai { pipeline: Arc<str> },
+    Ai {
+        pipeline: Arc<str>,
+    },
 }
 
 /// Why no connection could be had.

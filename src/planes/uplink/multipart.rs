@@ -40,15 +40,16 @@ pub(super) fn segment_writer(result: &TranscodeResult) -> Writer {
 
 /// The body as it is sent, chunk by chunk.
 pub(super) fn body(content: Content, writer: Writer, recorded: Recorded) -> OutBody {
-    let chunks = stream::unfold((content, writer, recorded, At::Head(0)), |(content, writer, recorded, at)| async move {
-        let (chunk, at) = next(&content, &writer, at).await?;
-        // The last line makes it a result: only when the ledger has it.
-        let chunk = match at {
-            At::Done => recorded.clone().wait().await.map_err(io::Error::other).and(chunk),
-            _ => chunk,
-        };
-        Some((chunk.map(Frame::data), (content, writer, recorded, at)))
-    });
+    let chunks =
+        stream::unfold((content, writer, recorded, At::Head(0)), |(content, writer, recorded, at)| async move {
+            let (chunk, at) = next(&content, &writer, at).await?;
+            // The last line makes it a result: only when the ledger has it.
+            let chunk = match at {
+                At::Done => recorded.clone().wait().await.map_err(io::Error::other).and(chunk),
+                _ => chunk,
+            };
+            Some((chunk.map(Frame::data), (content, writer, recorded, at)))
+        });
     StreamBody::new(chunks).boxed_unsync()
 }
 
