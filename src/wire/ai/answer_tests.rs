@@ -80,6 +80,8 @@ fn answers_of_text_keep_their_shape() {
     bad(Pipeline::AudioToText, json!({"text": "a", "chunks": [{"timestamp": 1}]}));
     bad(Pipeline::ImageToText, json!(null));
     bad(Pipeline::SegmentAnything2, json!({"masks": [], "scores": "[]", "logits": "[]"}));
+    bad(Pipeline::LiveVideoToVideo, json!({"publish_url": 1}));
+    bad(Pipeline::LiveVideoToVideo, json!([]));
     bad(Pipeline::Byoc, json!({}));
     let llm = json!({"id": "1", "model": "m", "created": 1735689600, "object": "chat.completion",
         "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],

@@ -85,6 +85,11 @@ proptest! {
         let expected: Vec<_> = file.iter().map(|(name, data)| ("image".to_owned(), plain(name), data.clone())).collect();
         prop_assert_eq!(read.1, expected);
     }
+}
+
+proptest! {
+    // Each case opens a dozen recordings.
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn garbage_never_panics(raw in prop::collection::vec(any::<u8>(), 0..300), step in 1usize..9) {
