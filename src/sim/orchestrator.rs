@@ -1,9 +1,9 @@
 //! A simulated orchestrator that keeps go-livepeer's rules: what it forgives, and what it does not.
 mod counters;
-mod listen;
-mod register;
+pub(super) mod listen;
+pub(super) mod register;
 mod results;
-mod rules;
+pub(super) mod rules;
 mod segment;
 mod traffic;
 
@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -23,9 +24,11 @@ use tokio_util::sync::CancellationToken;
 pub use counters::OrchestratorCounters;
 pub use rules::Ending;
 
+use super::ai_orchestrator::{Ai, AiFate, AiPlan};
 use super::library::Library;
 use super::tasks::Tasks;
 use super::tls;
+use crate::domain::ai::Pipeline;
 use counters::Counters;
 use results::Outcome;
 use rules::{Registry, Word};
@@ -49,6 +52,8 @@ pub struct OrchestratorPlan {
     pub session_length: Option<u64>,
     pub library: Library,
     pub check: Check,
+    /// Its AI side.
+    pub ai: AiPlan,
 }
 
 /// Where its segments come from.
@@ -99,6 +104,7 @@ struct Shared {
     files: Mutex<HashMap<String, VecDeque<(i64, Bytes)>>>,
     counters: Counters,
     next_task: AtomicI64,
+    ai: Arc<Ai>,
     /// No new segments.
     quiet: CancellationToken,
     tasks: Tasks,
@@ -125,6 +131,7 @@ impl OrchestratorPlan {
             session_length: None,
             library: Library::samples(),
             check: Check::Bytes,
+            ai: AiPlan::stock(),
         }
     }
 
@@ -140,8 +147,10 @@ impl SimOrchestrator {
         let tls = tls::server_config()?;
         let listener = TcpListener::bind(plan.listen).await?;
         let tasks = Tasks::default();
+        let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            address: listener.local_addr()?,
+            address,
+            ai: Ai::start(plan.ai.clone(), &plan.secret, address, &tasks)?,
             registry: Mutex::default(),
             pending: Mutex::default(),
             files: Mutex::default(),
@@ -163,6 +172,16 @@ impl SimOrchestrator {
 
     pub fn address(&self) -> SocketAddr {
         self.shared.address
+    }
+
+    /// Its AI side: remote workers, own runners, BYOC, live runners, trickle.
+    pub fn ai(&self) -> &Arc<Ai> {
+        &self.shared.ai
+    }
+
+    /// A job for a remote AI worker: waits for its fate.
+    pub async fn submit_ai(&self, pipeline: Pipeline, model: &str, request: Value, file: Option<Bytes>) -> AiFate {
+        self.shared.ai.submit(pipeline, model, request, file).await
     }
 
     pub fn counters(&self) -> OrchestratorCounters {

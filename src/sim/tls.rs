@@ -16,6 +16,8 @@ use tokio_rustls::client::TlsStream;
 pub(super) enum Alpn {
     H1,
     H2,
+    /// Whatever the server likes best.
+    Either,
 }
 
 #[derive(Debug)]
@@ -26,6 +28,7 @@ struct AnyCertificate(CryptoProvider);
 pub(super) struct Dialer {
     h1: TlsConnector,
     h2: TlsConnector,
+    either: TlsConnector,
 }
 
 /// A self-signed certificate of this start, h2 and http/1.1.
@@ -46,17 +49,18 @@ pub(super) fn server_config() -> io::Result<Arc<ServerConfig>> {
 
 impl Dialer {
     pub(super) fn new() -> io::Result<Dialer> {
-        let connector = |alpn: &[u8]| -> io::Result<TlsConnector> {
+        let connector = |alpn: &[&[u8]]| -> io::Result<TlsConnector> {
             let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
                 .with_safe_default_protocol_versions()
                 .map_err(io::Error::other)?
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(AnyCertificate(ring::default_provider())))
                 .with_no_client_auth();
-            config.alpn_protocols = vec![alpn.to_vec()];
+            config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
             Ok(TlsConnector::from(Arc::new(config)))
         };
-        Ok(Dialer { h1: connector(b"http/1.1")?, h2: connector(b"h2")? })
+        let (h1, h2): (&[u8], &[u8]) = (b"http/1.1", b"h2");
+        Ok(Dialer { h1: connector(&[h1])?, h2: connector(&[h2])?, either: connector(&[h2, h1])? })
     }
 
     /// One new connection; h2 is demanded, as Go's clients do.
@@ -66,6 +70,7 @@ impl Dialer {
         let connector = match alpn {
             Alpn::H1 => &self.h1,
             Alpn::H2 => &self.h2,
+            Alpn::Either => &self.either,
         };
         let tls = connector.connect(ServerName::IpAddress(to.ip().into()), tcp).await?;
         match (alpn, tls.get_ref().1.alpn_protocol()) {

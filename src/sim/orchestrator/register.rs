@@ -28,7 +28,7 @@ const WAITING: usize = 64;
 /// The version of a worker that sends no capabilities.
 const VERSION: &str = "0.9.1";
 
-type Notices = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
+pub(in crate::sim) type Notices = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 
 struct Register {
     shared: Arc<Shared>,
@@ -36,9 +36,8 @@ struct Register {
 }
 
 /// The stream of one registration; dropping it ends the registration.
-struct Orders {
-    shared: Arc<Shared>,
-    id: u64,
+pub(in crate::sim) struct Orders {
+    gone: Option<Box<dyn FnOnce() + Send>>,
     first: Option<Word>,
     words: mpsc::Receiver<Word>,
     ended: bool,
@@ -46,7 +45,7 @@ struct Orders {
 }
 
 /// Ends in RST_STREAM(CANCEL) instead of trailers when `cut` was set.
-struct Cuttable {
+pub(in crate::sim) struct Cuttable {
     inner: tonic::body::Body,
     cut: Arc<AtomicBool>,
 }
@@ -62,7 +61,7 @@ pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> R
     let cut = Arc::new(AtomicBool::new(false));
     let service = Register { shared, cut: cut.clone() };
     let response = Grpc::new(RawCodec).server_streaming(service, request).await;
-    response.map(|inner| Cuttable { inner, cut }.boxed_unsync())
+    response.map(|inner| Cuttable::body(inner, cut))
 }
 
 // === impl Register ===
@@ -87,23 +86,39 @@ impl Service<tonic::Request<Bytes>> for Register {
             };
             if let Some(words) = refusal {
                 shared.counters.refused_registrations.fetch_add(1, Relaxed);
-                // Headers first, then trailers, as grpc-go ends a stream.
-                let end = futures_util::stream::once(std::future::ready(Err(Status::unknown(words))));
-                return Ok(tonic::Response::new(Box::pin(end) as Notices));
+                return Ok(tonic::Response::new(refused(words)));
             }
             let capabilities = asked.capabilities.unwrap_or_else(|| Capabilities::assumed(VERSION));
             let (orders, words) = mpsc::channel(WAITING);
             let id = shared.registry.lock().add(asked.capacity, capabilities, orders);
             shared.counters.registrations.fetch_add(1, Relaxed);
-            let mut orders = Orders { shared, id, first: None, words, ended: false, cut };
-            // Response headers leave with the first task only.
-            orders.first = orders.words.recv().await;
-            Ok(tonic::Response::new(Box::pin(orders) as Notices))
+            let gone = move || {
+                shared.registry.lock().remove(id);
+            };
+            Ok(tonic::Response::new(Orders::open(words, cut, gone).await))
         })
     }
 }
 
+/// Headers first, then trailers, as grpc-go ends a stream.
+pub(in crate::sim) fn refused(words: &'static str) -> Notices {
+    Box::pin(futures_util::stream::once(std::future::ready(Err(Status::unknown(words)))))
+}
+
 // === impl Orders ===
+
+impl Orders {
+    /// Waits for the first task: response headers leave with it.
+    pub(in crate::sim) async fn open(
+        words: mpsc::Receiver<Word>,
+        cut: Arc<AtomicBool>,
+        gone: impl FnOnce() + Send + 'static,
+    ) -> Notices {
+        let mut orders = Orders { gone: Some(Box::new(gone)), first: None, words, ended: false, cut };
+        orders.first = orders.words.recv().await;
+        Box::pin(orders)
+    }
+}
 
 impl Stream for Orders {
     type Item = Result<Bytes, Status>;
@@ -134,11 +149,19 @@ impl Stream for Orders {
 
 impl Drop for Orders {
     fn drop(&mut self) {
-        self.shared.registry.lock().remove(self.id);
+        if let Some(gone) = self.gone.take() {
+            gone();
+        }
     }
 }
 
 // === impl Cuttable ===
+
+impl Cuttable {
+    pub(in crate::sim) fn body(inner: tonic::body::Body, cut: Arc<AtomicBool>) -> Body {
+        Cuttable { inner, cut }.boxed_unsync()
+    }
+}
 
 impl http_body::Body for Cuttable {
     type Data = Bytes;

@@ -8,7 +8,7 @@ use crate::domain::capability::{Capabilities, Need};
 
 /// What goes down a registration's stream.
 #[derive(Clone, Debug)]
-pub(super) enum Word {
+pub(in crate::sim) enum Word {
     Notice(Bytes),
     End(Ending),
 }
