@@ -208,6 +208,7 @@ impl fmt::Display for ModelKey {
 // === impl Unit ===
 
 impl Unit {
+    /// The ledger holds it: never change one.
     pub fn name(self) -> &'static str {
         match self {
             Unit::Pixels => "pixels",
