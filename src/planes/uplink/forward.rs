@@ -50,7 +50,7 @@ pub(super) enum To {
     Segments,
     /// The orchestrator reads the answer by its pipeline's name.
     Ai {
-        pipeline: Arc<str>,
+        pipeline: &'static str,
     },
 }
 

@@ -130,7 +130,7 @@ fn builder(uplink: &Uplink, reply: &Reply, kind: &str) -> Builder {
     let builder = match &reply.to {
         To::Segments => Request::post(RESULTS_PATH).header(AUTHORIZATION, TRANSCODER_AUTHORIZATION),
         To::Ai { pipeline } => {
-            Request::post(AI_RESULTS_PATH).header(AUTHORIZATION, AI_WORKER_AUTHORIZATION).header(PIPELINE, &**pipeline)
+            Request::post(AI_RESULTS_PATH).header(AUTHORIZATION, AI_WORKER_AUTHORIZATION).header(PIPELINE, *pipeline)
         }
     };
     let secret = HeaderValue::try_from(uplink.orchestrator.secret.as_str()).map(|mut secret| {

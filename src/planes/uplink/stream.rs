@@ -177,7 +177,7 @@ async fn listen(
 }
 
 /// Why a registration does not stand.
-fn refused(kind: Kind, ended: Result<(), Status>) -> End {
+pub(super) fn refused(kind: Kind, ended: Result<(), Status>) -> End {
     let Err(status) = ended else {
         if kind == Kind::Ai {
             return End::Silent;

@@ -6,13 +6,15 @@ use super::config::{OrchestratorConfig, UplinkConfig};
 use super::epoch::Epochs;
 use super::registration::{Kind, Registration, What, split, whole};
 use super::status::Status;
+use super::stream::refused;
 use crate::domain::ai::{ModelKey, ModelOffer, Pipeline};
 use crate::domain::capability::{Bits, Capabilities};
 use crate::pool::Offer;
 use crate::pool::ai::AiOffer;
 use crate::transport::client::Fingerprint;
-use crate::wire::messages::read_ai_register;
+use crate::wire::messages::{pb, read_ai_register};
 use bytes::Bytes;
+use prost::Message;
 
 fn offer(capacity: u32) -> Offer {
     Offer { capacity, bits: Bits(vec![7]), version: None }
@@ -188,6 +190,38 @@ fn an_ai_registration_is_one_and_states_a_higher_version_only_when_it_must() {
     assert!(one.would_rise("0.9.1") && !one.would_rise("0.8.8") && !one.would_rise("undefined"));
     let silent = whole(&ai_offer(&[("a/b", 2), ("c/d", 3)], None)).remove(0);
     assert_eq!(version(&silent, "0.8.8", false), "0.8.8", "no worker says one");
+}
+
+#[test]
+fn an_ai_registration_holds_what_a_stock_workers_does() {
+    let one = whole(&ai_offer(&[("a/b", 2)], Some("0.8.8"))).remove(0);
+    let message = one.message("hush", "0.8.8", false);
+    assert!(message.ends_with(b"\x1a\x03\x0a\x01x"), "hardware passes as it came");
+    let told = pb::RegisterAiWorkerRequest::decode(message).unwrap();
+    let caps = told.capabilities.unwrap();
+    let bits = crate::domain::capability::DEFAULT_BITS | 1 << 27;
+    assert_eq!((caps.bitstring, caps.mandatories.len()), (vec![bits], 0));
+    let counted: Vec<u32> = (0..64).filter(|bit| bits & (1 << bit) != 0).collect();
+    let mut capacities: Vec<(u32, u32)> = caps.capacities.into_iter().collect();
+    capacities.sort_unstable();
+    assert_eq!(capacities, counted.iter().map(|bit| (*bit, 1)).collect::<Vec<_>>());
+    let constraints = caps.constraints.unwrap();
+    assert_eq!((constraints.min_version.as_str(), constraints.per_capability.len()), ("", 1));
+    let model = &constraints.per_capability[&27].models["a/b"];
+    assert_eq!((model.warm, model.capacity, model.runner_version.as_str()), (true, 2, "0.1.0"));
+    assert_eq!(model.capacity_in_use, 0);
+}
+
+#[test]
+fn each_kind_is_refused_in_its_own_words() {
+    let words = |kind: Kind, ended: Result<(), tonic::Status>| refused(kind, ended).to_string();
+    let own = |kind| words(kind, Err(tonic::Status::unimplemented("unknown service")));
+    assert!(own(Kind::Transcoder).contains("without -transcoder") && own(Kind::Ai).contains("without -aiWorker"));
+    for kind in [Kind::Transcoder, Kind::Ai] {
+        assert!(words(kind, Err(tonic::Status::unknown("invalid secret"))).contains("secret"));
+    }
+    assert!(words(Kind::Ai, Ok(())).contains("set uplink.fallback_version to the `Version` of its `GET /status`"));
+    assert!(!words(Kind::Transcoder, Ok(())).contains("fallback_version"));
 }
 
 #[test]

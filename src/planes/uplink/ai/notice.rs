@@ -104,8 +104,10 @@ fn brings_files(pipeline: Pipeline) -> bool {
 /// Of an answer that brings files, nothing is taken after the orchestrator closed their storage.
 fn reply(uplink: &Uplink, pipeline: &str, task: i64, epoch: Epoch) -> Reply {
     let rules = uplink.pool.rules();
-    let files = Pipeline::from_name(pipeline).is_some_and(brings_files);
+    // A name that we do not know may not even fit into a header.
+    let known = Pipeline::from_name(pipeline);
+    let files = known.is_some_and(brings_files);
     let limit = if files { rules.ai.file_limit } else { rules.ai.text_limit };
     let budget = Budget::new(uplink.pool.clock().now(), limit);
-    Reply { to: To::Ai { pipeline: pipeline.into() }, task, epoch, budget }
+    Reply { to: To::Ai { pipeline: known.map_or("", Pipeline::name) }, task, epoch, budget }
 }

@@ -29,6 +29,8 @@ const READ_FOR: Duration = Duration::from_secs(590);
 const LAST_WORD: Duration = Duration::from_secs(5);
 /// After the last chunk the worker has so long to close its answer.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+/// A worker that says nothing for so long says nothing more.
+const SILENCE: Duration = Duration::from_secs(120);
 /// The first events are kept for a second connection, if nothing went out over the first.
 const KEPT: usize = 64;
 
@@ -147,8 +149,9 @@ impl Flow {
     /// The next event; None when there will be no more, and `end` tells why.
     async fn next(&mut self) -> Option<Bytes> {
         while let (None, Some(stream)) = (&self.end, &mut self.stream) {
+            let until = self.until.min(Instant::now() + SILENCE);
             let item = tokio::select! {
-                item = timeout_at(self.until, stream.next()) => item,
+                item = timeout_at(until, stream.next()) => item,
                 () = self.gone.cancelled() => return self.over(End::Gone),
             };
             match item {
