@@ -243,7 +243,8 @@ impl AiAttempt {
         if let (Step::Resulted(Resulted { work: Work::Ai(done), .. }), Some(units)) = (&mut step, units) {
             done.units = units;
         }
-        self.inner.ai_succeeded(&self.lease, passed.scored, now);
+        let measure = units.map_or(self.lease.measure, |units| Measure::of(self.lease.job.key.pipeline, units));
+        self.inner.ai_succeeded_as(&self.lease, measure, passed.scored, now);
         self.lease.over(now);
         self.inner.recorded(step)
     }
@@ -291,6 +292,11 @@ impl Drop for AiAttempt {
 
 impl Inner {
     pub(super) fn ai_succeeded(&self, lease: &AiLease, scored: bool, now: Moment) {
+        self.ai_succeeded_as(lease, lease.measure, scored, now);
+    }
+
+    /// `measure`: what the job turned out to be.
+    fn ai_succeeded_as(&self, lease: &AiLease, measure: Measure, scored: bool, now: Moment) {
         let wall = now.secs_since(lease.dispatched);
         {
             let mut table = self.ai_table.lock();
@@ -298,7 +304,7 @@ impl Inner {
             if let Some(seat) = table.fleet.seat(lease.conn) {
                 let params = &lease.rules.ai.score;
                 if scored {
-                    let effort = lease.measure.effort.max(1e-6);
+                    let effort = measure.effort.max(1e-6);
                     seat.scores.sample(lease.job.class, lease.prediction.concurrency, wall / effort, now, params);
                 }
                 seat.scores.succeeded(lease.job.class, now, params);

@@ -13,8 +13,9 @@ use crate::domain::ids::Epoch;
 use crate::domain::ledger::AiDoor;
 use crate::domain::outcome::Failure;
 use crate::planes::runner::body::Prelude;
-use crate::planes::runner::door::{Decision, Forward, Passing};
-use crate::pool::ai::{AiRequest, AiTicket, Measure, NewAiJob, Road, Roads};
+use crate::planes::runner::door::{Decision, Forward, Passing, Upstream};
+use crate::planes::runner::runners::Runner;
+use crate::pool::ai::{AiAttempt, AiRequest, AiTicket, Measure, NewAiJob, Road, Roads};
 use crate::wire::ai::{self, BadRequest, RequestFacts};
 
 pub(super) async fn admit(
@@ -49,7 +50,7 @@ async fn admit_json(shared: &Arc<Shared>, prefix: &str, pipeline: Pipeline, json
         Ok(ticket) => ticket,
         Err(failure) => return refusal::failure(pipeline, &failure),
     };
-    ticket.measured(Measure { units, effort: effort(units) });
+    ticket.measured(Measure::of(pipeline, units));
     let request = Arc::new(AiRequest { key, json, file: None, stream: facts.stream });
     let course = Course { shared: shared.clone(), pipeline, request: Some(request), meter: None };
     next(course, ticket).await
@@ -128,9 +129,4 @@ pub(super) fn model(prefix: &str, pipeline: Pipeline, facts: &RequestFacts) -> R
         Some(key) => Ok(key),
         None => Ok(ModelKey::new(pipeline, &facts.model)),
     }
-}
-
-/// Jobs of one model are compared by their units, in a scale at which a usual one is about 1.
-pub(super) fn effort(units: u64) -> f64 {
-    (units as f64).max(1.0)
 }
