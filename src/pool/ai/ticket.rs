@@ -293,6 +293,26 @@ impl AiTicket {
         retry::elsewhere(lease.prediction.time, waited, other, left, &patience)
     }
 
+    /// The longest silence of a worker whose answer passes through: while another one could take the
+    /// job, not much longer than what is predicted; else until the job is due.
+    pub fn patience(&self, attempt: &AiAttempt) -> Duration {
+        let now = self.inner.clock.now();
+        let left = self.job.answer_by.since(now);
+        if !self.may_again(&Failure::Timeout, now) {
+            return left;
+        }
+        let route = self.rules.ai_route();
+        let other = {
+            let table = self.inner.ai_table.lock();
+            table.best_other(&self.asking(&table), &self.tried, &route, now)
+        };
+        if other.is_none() {
+            return left;
+        }
+        let predicted = (self.rules.ai.patience * attempt.lease.prediction.time).clamp(0.0, left.as_secs_f64());
+        Duration::from_secs_f64(predicted).max(self.rules.ai.least_patience).min(left)
+    }
+
     fn asking<'a>(&'a self, table: &crate::pool::table::Table) -> Asking<'a> {
         let usual = table.priors.of(self.job.class, &self.rules.ai_route());
         Asking {

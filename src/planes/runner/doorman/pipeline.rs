@@ -98,7 +98,7 @@ pub(super) async fn next(course: Course, mut ticket: AiTicket) -> Decision {
         token: runner.config.token.clone(),
         passing: Passing::Few,
         body: None,
-        silence: None,
+        silence: Some(ticket.patience(&attempt).min(course.shared.config.limits.silence)),
         guard: Box::new(PassGuard::new(course, ticket, attempt)),
     })
 }
