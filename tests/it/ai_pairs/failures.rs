@@ -2,11 +2,13 @@
 //! right one is blamed, the caller gets what it survives, and nothing is paid for an error.
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use openpool_proxy::config::settings::Settings;
 use openpool_proxy::domain::ai::Pipeline;
+use openpool_proxy::sim::ai_content;
 use openpool_proxy::sim::ai_orchestrator::AiFate;
 use openpool_proxy::sim::ai_worker::{AiBehaviour, AiWorkerPlan};
-use openpool_proxy::sim::runner::{Death, RunnerBehaviour, RunnerPlan};
+use openpool_proxy::sim::runner::{Death, RunnerBehaviour, RunnerPlan, StreamPlan};
 
 use super::bed::*;
 use super::jobs::*;
@@ -36,22 +38,51 @@ fn impatient(settings: &mut Settings) {
     settings.runner.care.silence = Duration::from_secs(5);
 }
 
-/// The good worker is of the other kind, so that another try is a translation, too.
-async fn bed(bad: &Bad) -> AiBed {
+/// The good worker is of the other kind, so that another try is a translation, too. Both are known
+/// already, and the one that will be bad is thought to be the faster one.
+async fn bed(bad: &Bad, door: Door, make: &impl Fn(u64) -> Job) -> (AiBed, u64) {
     let hang = Duration::from_secs(3);
+    let usual = make(0);
+    let factor = 0.15 / (0.002 * ai_content::size(usual.pipeline, usual.request.as_object().unwrap()));
+    let gap = Duration::from_micros(100);
+    let stream = StreamPlan { gap, ..StreamPlan::default() };
     let (runners, workers) = match bad {
-        Bad::Runner(behaviour) => {
-            let plan = RunnerPlan { behaviour: *behaviour, hang, ..runner("bad") };
-            (vec![plan], vec![worker("good")])
-        }
-        Bad::Worker(behaviour) => {
-            let plan = behaving(AiWorkerPlan { hang, ..worker("bad") }, behaviour.clone());
-            (vec![runner("good")], vec![plan])
-        }
+        Bad::Runner(_) => (
+            vec![RunnerPlan { hang, stream, ..runner("bad") }],
+            vec![AiWorkerPlan { gap, ..behaving(worker("good"), AiBehaviour::Slow { factor }) }],
+        ),
+        Bad::Worker(_) => (
+            vec![RunnerPlan { behaviour: RunnerBehaviour::Slow { factor }, stream, ..runner("good") }],
+            vec![AiWorkerPlan { hang, gap, ..worker("bad") }],
+        ),
     };
     let bed = AiBed::with(runners, workers, impatient).await;
     bed.point_all().await;
-    bed
+    // Many at once, so that both get some.
+    let jobs: Vec<Job> = (2000..2012).map(make).collect();
+    let fates = join_all(jobs.iter().map(|job| bed.run(door, job))).await;
+    jobs.iter().zip(&fates).for_each(|(job, fate)| delivered(door, job, fate));
+    let mut posted = jobs.len() as u64;
+    let mut in_a_row = 0;
+    while in_a_row < 3 {
+        assert!(posted < 40, "the faster one is not preferred");
+        let before = asked_bad(&bed, bad);
+        let job = make(1000 + posted);
+        delivered(door, &job, &bed.run(door, &job).await);
+        posted += 1;
+        in_a_row = if asked_bad(&bed, bad) > before { in_a_row + 1 } else { 0 };
+    }
+    match bad {
+        Bad::Runner(behaviour) => {
+            bed.runners[0].behave(*behaviour);
+            bed.workers[0].behave(AiBehaviour::Honest);
+        }
+        Bad::Worker(behaviour) => {
+            bed.workers[0].behave(behaviour.clone());
+            bed.runners[0].behave(RunnerBehaviour::Honest);
+        }
+    }
+    (bed, posted)
 }
 
 fn asked_bad(bed: &AiBed, bad: &Bad) -> u64 {
@@ -97,9 +128,10 @@ async fn fails(bad: Bad, cases: &[(&dyn Fn(u64) -> Job, [Want; 2])]) {
     for (door, place) in [(Door::Grpc, 0), (Door::Runner, 1)] {
         let mut beds = Vec::new();
         for (make, wants) in cases {
-            let bed = bed(&bad).await;
-            let posted = meet(&bed, door, &bad, &|salt| make(salt), wants[place]).await;
-            beds.push((bed, posted));
+            let make = |salt| make(salt);
+            let (bed, before) = bed(&bad, door, &make).await;
+            let posted = meet(&bed, door, &bad, &make, wants[place]).await;
+            beds.push((bed, before + posted));
         }
         for (bed, posted) in beds {
             let ended = bed.end().await;
