@@ -3,5 +3,7 @@
 mod bed;
 mod failures;
 mod jobs;
+mod leave;
 mod load;
 mod pairs;
+mod raw;

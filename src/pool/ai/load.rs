@@ -1,6 +1,7 @@
 //! How much AI work is under way.
 use serde::Serialize;
 
+use crate::domain::seat::Seat;
 use crate::pool::Pool;
 
 /// Counted at one moment.
@@ -16,7 +17,34 @@ pub struct AiLoad {
     pub leases: usize,
 }
 
+/// One registration of an AI worker or runner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AiSeatLoad {
+    pub worker: String,
+    pub running: usize,
+    pub capacity: u32,
+    pub successes: u64,
+    pub failures: u64,
+    pub resting: bool,
+    pub last_failure: Option<String>,
+}
+
 impl Pool {
+    /// Every seat for AI work, in no order.
+    pub fn ai_seats(&self) -> Vec<AiSeatLoad> {
+        let now = self.inner.clock.now();
+        let one = |seat: &Seat| AiSeatLoad {
+            worker: seat.worker.to_string(),
+            running: seat.running.len(),
+            capacity: seat.capacity(),
+            successes: seat.successes,
+            failures: seat.failures,
+            resting: seat.resting(now),
+            last_failure: seat.last_failure.as_ref().map(ToString::to_string),
+        };
+        self.inner.ai_table.lock().fleet.seats.iter().map(one).collect()
+    }
+
     pub fn ai_load(&self) -> AiLoad {
         let inner = &self.inner;
         AiLoad {

@@ -11,7 +11,7 @@ pub mod ticket;
 pub use api::*;
 pub use claim::{AiClaim, AiFeed};
 pub use lease::AiAttempt;
-pub use load::AiLoad;
+pub use load::{AiLoad, AiSeatLoad};
 pub use ticket::AiTicket;
 
 use std::sync::Arc;

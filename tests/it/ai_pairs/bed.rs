@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use openpool_proxy::config::settings::Settings;
-use openpool_proxy::domain::ai::{ModelKey, ModelOffer, Pipeline};
+use openpool_proxy::domain::ai::{ModelOffer, Pipeline};
 use openpool_proxy::domain::ids::{Address, WorkerName};
 use openpool_proxy::domain::money::Price;
 use openpool_proxy::planes::runner::runners::RunnerWorker;
@@ -35,8 +35,6 @@ pub enum Door {
     Grpc,
     Runner,
 }
-
-pub const DOORS: [Door; 2] = [Door::Grpc, Door::Runner];
 
 /// A price that tells the pipelines apart.
 pub fn price(pipeline: Pipeline) -> Price {
@@ -267,8 +265,4 @@ pub fn worker(name: &str) -> AiWorkerPlan {
 
 pub fn behaving(plan: AiWorkerPlan, behaviour: AiBehaviour) -> AiWorkerPlan {
     AiWorkerPlan { behaviour, ..plan }
-}
-
-pub fn key(pipeline: Pipeline) -> ModelKey {
-    ModelKey::new(pipeline, MODEL)
 }

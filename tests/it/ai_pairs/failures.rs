@@ -65,7 +65,7 @@ async fn bed(bad: &Bad, door: Door, make: &impl Fn(u64) -> Job) -> (AiBed, u64) 
     let mut posted = jobs.len() as u64;
     let mut in_a_row = 0;
     while in_a_row < 3 {
-        assert!(posted < 40, "the faster one is not preferred");
+        assert!(posted < 100, "the faster one is not preferred");
         let before = asked_bad(&bed, bad);
         let job = make(1000 + posted);
         delivered(door, &job, &bed.run(door, &job).await);
@@ -117,10 +117,31 @@ async fn meet(bed: &AiBed, door: Door, bad: &Bad, make: &impl Fn(u64) -> Job, wa
             }
         }
         if of_bad > 0 {
+            blamed(bed, bad, want, &told);
             return posted;
         }
     }
     panic!("the bad one was never asked: {door:?} {bad:?}");
+}
+
+/// The bad worker's failure is its own, but not when it was only full, or the caller's fault.
+fn blamed(bed: &AiBed, bad: &Bad, want: Want, told: &str) {
+    let seats = bed.pool().ai_seats();
+    let failures = |good: bool| -> u64 {
+        let of = seats.iter().filter(|seat| (seat.worker.contains("good")) == good);
+        of.map(|seat| seat.failures).sum()
+    };
+    assert_eq!(failures(true), 0, "{seats:?} {told}");
+    let full = match bad {
+        Bad::Runner(behaviour) => *behaviour == RunnerBehaviour::Busy503,
+        Bad::Worker(AiBehaviour::Fails { text, .. }) => text.starts_with("no workers"),
+        Bad::Worker(_) => false,
+    };
+    // One that lost its connections has a new seat by now.
+    let dies = matches!(bad, Bad::Worker(AiBehaviour::Dies { .. }));
+    if !dies {
+        assert_eq!(failures(false) > 0, !full && !matches!(want, Told(_)), "{seats:?} {told}");
+    }
 }
 
 /// The whole of one failure: both doors, these jobs.

@@ -14,8 +14,6 @@ pub struct Job {
     pub request: Value,
     pub file: Option<Bytes>,
     pub units: u64,
-    /// Images of its answer.
-    pub images: usize,
 }
 
 impl Job {
@@ -51,7 +49,7 @@ pub fn job(pipeline: Pipeline, salt: u64) -> Job {
         }
         LiveVideoToVideo | Byoc | App => unreachable!(),
     };
-    Job { pipeline, request, file, units, images: 1 }
+    Job { pipeline, request, file, units }
 }
 
 /// A language model's answer as events.
