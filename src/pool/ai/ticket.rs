@@ -27,6 +27,8 @@ use crate::telemetry;
 
 /// A silent worker is looked at this often, once the least patience is over.
 const PATIENCE_STEP: Duration = Duration::from_millis(500);
+/// With less than this left a seat is of no use.
+const TOO_LATE: Duration = Duration::from_millis(300);
 /// What never ends by a deadline ends by this.
 const ENDLESS: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -328,7 +330,10 @@ impl AiTicket {
     }
 
     async fn wait_for_seat(&self) -> Result<Seating, Failure> {
-        let give_up = self.job.answer_by.min(self.inner.clock.now() + self.wait);
+        let began = self.inner.clock.now();
+        // Told before it is due that nobody was free: due, it would count as a worker's silence.
+        let due = self.job.answer_by.since(began).saturating_sub(TOO_LATE);
+        let give_up = began + due.min(self.wait);
         let mut waiting = None;
         let route = self.rules.ai_route();
         loop {
