@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::config::settings::Settings;
 use crate::planes::admin;
+use crate::planes::runner;
 use crate::planes::uplink::{self, Uplinks};
 use crate::planes::worker;
 use crate::pool::clock::Clock;
@@ -30,6 +31,8 @@ pub struct Running {
     pub pool: Pool,
     pub uplinks: Uplinks,
     pub worker_addr: SocketAddr,
+    /// Of the runner port, when it is open.
+    pub runner_addr: Option<SocketAddr>,
     pub admin_addr: SocketAddr,
     /// SHA-256 of the worker port's certificate.
     pub fingerprint: String,
@@ -76,6 +79,10 @@ pub async fn start(settings: Settings) -> Result<Running> {
         edge.clone(),
     );
     serving.spawn("worker port", serve);
+    let first = settings.orchestrators.first().map(|orchestrator| orchestrator.name.clone());
+    let runner = runner::start(pool.clone(), settings.runner.clone(), first, &orchestrators, &serving)
+        .await
+        .context("the runner port (runner.listen)")?;
     let uplinks = uplink::start(pool.clone(), settings.uplink.clone(), settings.orchestrators, orchestrators.clone());
     let sources = admin::Sources {
         pool: pool.clone(),
@@ -94,7 +101,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
     });
     let memory_limit = memory::limit(settings.rules.limits.memory_limit);
     serving.spawn("sweep", sweep(pool.clone(), edge, memory_limit, serving.clone()));
-    Ok(Running { pool, uplinks, worker_addr, admin_addr, fingerprint, serving, orchestrators, writers })
+    let runner_addr = runner.address();
+    Ok(Running { pool, uplinks, worker_addr, runner_addr, admin_addr, fingerprint, serving, orchestrators, writers })
 }
 
 struct Storage {

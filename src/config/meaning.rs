@@ -9,6 +9,7 @@ use super::reader::Reader;
 use super::settings::Settings;
 use super::words::SecretRef;
 use crate::domain::ids::OrchestratorName;
+use crate::planes::runner::PlaneConfig;
 use crate::planes::uplink::config::OrchestratorConfig;
 
 /// How a reference becomes a secret; the fuzz target reads none.
@@ -50,6 +51,7 @@ pub(super) fn settle(reader: &mut Reader, read: ReadSecret) -> Option<Settings> 
         edge: written.edge,
         orchestrators,
         uplink: written.uplink,
+        runner: PlaneConfig::default(),
         admin: written.admin,
         shared_secret,
         journal: written.journal,

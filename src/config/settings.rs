@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::planes::admin::config::AdminConfig;
+use crate::planes::runner::PlaneConfig;
 use crate::planes::uplink::config::{OrchestratorConfig, UplinkConfig};
 use crate::planes::worker::config::WorkerConfig;
 use crate::pool::Rules;
@@ -19,6 +20,8 @@ pub struct Settings {
     pub edge: EdgeLimits,
     pub orchestrators: Vec<OrchestratorConfig>,
     pub uplink: UplinkConfig,
+    /// AI over HTTP.
+    pub runner: PlaneConfig,
     pub admin: AdminConfig,
     /// The one secret of the shared mode.
     pub shared_secret: Option<String>,
@@ -49,6 +52,7 @@ impl fmt::Debug for Settings {
             .field("edge", &self.edge)
             .field("orchestrators", &self.orchestrators)
             .field("uplink", &self.uplink)
+            .field("runner", &self.runner)
             .field("admin", &self.admin)
             .field("shared_secret", &self.shared_secret.as_ref().map(|_| "masked"))
             .field("journal", &self.journal)

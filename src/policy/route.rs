@@ -142,6 +142,10 @@ pub fn pick(
     let scene = Scene { seats, ask, rules, priors, now };
     if let Some(home) = scene.home() {
         let here = predict(&seats[home], ask, rules, priors, now);
+        // What an AI session has built up lies on its machine, and a long job of it is no fault.
+        if ask.model.is_some() {
+            return Ok(scene.chosen(home, Reason::Sticky, here, 1));
+        }
         if overdue(&seats[home], ask, &here, now)
             && let Some(found) = scene.unstuck(home, &here, rng)
         {

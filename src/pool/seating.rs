@@ -138,8 +138,9 @@ impl Inner {
         for lease in self.inflight.select(|lease| lease.conn == conn) {
             lease.fail(Failure::Disconnected);
         }
+        let now = self.clock.now();
         for lease in self.ai_inflight.select(|lease| lease.conn == conn) {
-            lease.fail(Failure::Disconnected);
+            lease.fail(Failure::Disconnected, now);
         }
     }
 }

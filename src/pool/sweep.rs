@@ -120,7 +120,10 @@ impl Pool {
                 table.fleet.end_session(&session);
             }
         }
-        inner.ai_inflight.sweep(now.before(REMEMBER), super::ai::lease::AiLease::ended);
+        // A worker may answer as long as its slot is kept for a job that was given up.
+        let later =
+            if inner.ai_inflight.len() > CROWDED { Duration::ZERO } else { FORGIVE_AI.saturating_sub(REMEMBER) };
+        inner.ai_inflight.sweep(now.before(REMEMBER), |lease| lease.forget_from(later));
         inner.ai_fleet_changed();
     }
 }

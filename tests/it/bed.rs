@@ -7,6 +7,7 @@ use openpool_proxy::app::{self, Running};
 use openpool_proxy::config::settings::{JournalConfig, Settings};
 use openpool_proxy::domain::ids::OrchestratorName;
 use openpool_proxy::planes::admin::config::AdminConfig;
+use openpool_proxy::planes::runner::PlaneConfig;
 use openpool_proxy::planes::uplink::config::{OrchestratorConfig, UplinkConfig};
 use openpool_proxy::planes::worker::config::WorkerConfig;
 use openpool_proxy::pool::Rules;
@@ -127,6 +128,7 @@ fn settings(data: PathBuf, orchestrators: &[SimOrchestrator]) -> Settings {
         private_segment_hosts: false,
     };
     Settings {
+        runner: PlaneConfig::default(),
         pool_name: "Test".into(),
         data,
         rules,

@@ -149,6 +149,7 @@ fn new_job(number: i64, message: Bytes) -> NewJob {
         }],
         need: Need::default(),
         wants_hash: false,
+        clip: None,
         message,
     }
 }
@@ -301,7 +302,7 @@ async fn registrations_end_by_trailers_with_the_right_words() {
     let seated: Vec<_> = futures_util::future::join_all((0..8).map(|_| port.join("many"))).await;
     let (code, text) = refused(seated[0].secret.clone(), 1, None).await;
     assert!(code == 14 && text.contains("registrations_per_worker"), "{code} {text}");
-    let unknown = Client::dial(port.address).await.grpc("/net.AIWorker/RegisterAIWorker", &[]).await;
+    let unknown = Client::dial(port.address).await.grpc("/net.Orchestrator/GetOrchestrator", &[]).await;
     assert_eq!(unknown.0, 12);
 }
 

@@ -1,5 +1,10 @@
-//! We look like an orchestrator: stock transcoders register, fetch segments, post results.
+//! We look like an orchestrator: stock transcoders and AI workers register, fetch their input,
+//! post results.
+mod ai_result;
+mod ai_upload;
 pub mod config;
+mod events;
+mod input;
 mod register;
 mod reply;
 mod result;

@@ -3,6 +3,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 use tonic::Status;
 
+use crate::pool::ai::AiVerdict;
 use crate::pool::{Refusal, Unclaimable, Verdict};
 use crate::transport::{Body, full};
 use crate::wire::headers::{INVALID_SECRET, ZERO_CAPACITY};
@@ -29,7 +30,7 @@ pub(super) fn not_found() -> Response<Body> {
 
 /// For gRPC methods that we do not have.
 pub(super) fn unimplemented() -> Response<Body> {
-    grpc(Status::unimplemented("this pool takes transcoders only: net.Transcoder/RegisterTranscoder"))
+    grpc(Status::unimplemented("this pool has net.Transcoder/RegisterTranscoder and net.AIWorker/RegisterAIWorker"))
 }
 
 /// A status without a stream; never for a refusal, which stock orchestrators send in trailers.
@@ -99,7 +100,8 @@ pub(super) fn unclaimable(why: Unclaimable, help: Option<&str>) -> Response<Body
         Unclaimable::NotYours => (StatusCode::FORBIDDEN, "This task was given to another worker."),
         Unclaimable::Ended => (
             StatusCode::GONE,
-            "Too late: the segment was answered by another worker. If this is frequent, lower -maxSessions.",
+            "Too late: this task was answered by another worker or is over. If this is frequent, lower -maxSessions, \
+             or the capacity of your models.",
         ),
         Unclaimable::Busy => (StatusCode::CONFLICT, "A result for this task is being read on another request."),
     };
@@ -116,6 +118,14 @@ pub(super) fn verdict(verdict: &Verdict, help: Option<&str>) -> Response<Body> {
             sentence("Another result for this task was taken before; this one is not.", help),
         ),
         Verdict::Storage(why) => text(StatusCode::SERVICE_UNAVAILABLE, sentence(why, help)),
+    }
+}
+
+pub(super) fn ai_verdict(verdict: &AiVerdict, help: Option<&str>) -> Response<Body> {
+    match verdict {
+        AiVerdict::Accepted | AiVerdict::Noted => ok(),
+        AiVerdict::Late => unclaimable(Unclaimable::Ended, help),
+        AiVerdict::Storage(why) => text(StatusCode::SERVICE_UNAVAILABLE, sentence(why, help)),
     }
 }
 

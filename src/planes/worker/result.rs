@@ -7,15 +7,16 @@ use tokio::sync::oneshot;
 
 use super::upload::{Broken, Pace};
 use super::{Plane, reply, upload};
+use crate::domain::ids::TaskId;
 use crate::pool::{Claim, Knock, TranscodeResult, Unclaimable, Worker};
 use crate::transport::{Body, ConnectionInfo};
 use crate::wire::headers::{self, BadHeader, CREDENTIALS, ERROR_TYPE, MULTIPART_TYPE, TRANSCODER_AUTHORIZATION};
 use crate::wire::multipart::boundary_from_content_type;
 
 /// A stock error text is a line.
-const MOST_ERROR: u64 = 64 << 10;
+pub(super) const MOST_ERROR: u64 = 64 << 10;
 /// All parts of a result together.
-const MOST_RESULT: u64 = 1 << 30;
+pub(super) const MOST_RESULT: u64 = 1 << 30;
 /// What is still read of a body that was refused, so that clients which send to the end before
 /// they look at the answer find one.
 const MOST_UNREAD: u64 = 1 << 20;
@@ -31,12 +32,15 @@ pub(super) async fn result(plane: &Plane, info: &ConnectionInfo, request: Reques
     let (head, mut body) = request.into_parts();
     match taken(plane, info, &head.headers, &mut body).await {
         Ok(response) => response,
-        Err(refusal) => {
-            let most = if info.is_authenticated() { MOST_UNREAD } else { MOST_UNREAD_STRANGER };
-            upload::throw_away(&mut body, most).await;
-            refusal
-        }
+        Err(refusal) => refused(info, &mut body, refusal).await,
     }
+}
+
+/// The answer to a body that was not read to its end.
+pub(super) async fn refused(info: &ConnectionInfo, body: &mut Incoming, refusal: Response<Body>) -> Response<Body> {
+    let most = if info.is_authenticated() { MOST_UNREAD } else { MOST_UNREAD_STRANGER };
+    upload::throw_away(body, most).await;
+    refusal
 }
 
 async fn taken(
@@ -46,14 +50,8 @@ async fn taken(
     body: &mut Incoming,
 ) -> Result<Response<Body>, Response<Body>> {
     let help = plane.config.help_url.as_deref();
-    let worker = authorize(plane, info, headers)?;
-    let task = headers::task_id(headers);
-    let claim = || match task {
-        Ok(task) => plane.pool.claim(&worker, task).map_err(|why| reply::unclaimable(why, help)),
-        // Numbers, but none that was ever given out.
-        Err(BadHeader::Negative(_) | BadHeader::TooLarge(_)) => Err(reply::unclaimable(Unclaimable::Unknown, help)),
-        Err(_) => Err(reply::text(StatusCode::BAD_REQUEST, "Invalid Task ID")),
-    };
+    let worker = authorize(plane, info, headers, TRANSCODER_AUTHORIZATION)?;
+    let claim = || claimed(headers, help, |task| plane.pool.claim(&worker, task));
     let kind = match kind(headers) {
         Ok(kind) => kind,
         Err(why) => {
@@ -66,7 +64,7 @@ async fn taken(
         }
     };
     let claim = claim()?;
-    let pace = Pace::new(plane, &claim);
+    let pace = Pace::new(plane, claim.answer_by());
     let boundary = match kind {
         Kind::Error => return error_text(claim, body, pace, help).await,
         Kind::Renditions { boundary } => boundary,
@@ -84,10 +82,31 @@ async fn taken(
     }
 }
 
-fn authorize(plane: &Plane, info: &ConnectionInfo, headers: &HeaderMap) -> Result<Worker, Response<Body>> {
+/// The claim to the task that the headers name.
+pub(super) fn claimed<C>(
+    headers: &HeaderMap,
+    help: Option<&str>,
+    claim: impl FnOnce(TaskId) -> Result<C, Unclaimable>,
+) -> Result<C, Response<Body>> {
+    match headers::task_id(headers) {
+        Ok(task) => claim(task).map_err(|why| reply::unclaimable(why, help)),
+        // Numbers, but none that was ever given out.
+        Err(BadHeader::Negative(_) | BadHeader::TooLarge(_)) => Err(reply::unclaimable(Unclaimable::Unknown, help)),
+        Err(_) => Err(reply::text(StatusCode::BAD_REQUEST, "Invalid Task ID")),
+    }
+}
+
+/// Who posts it. The fork's `PoolEthereumAddress` is not looked at: a worker is paid where its
+/// registration says.
+pub(super) fn authorize(
+    plane: &Plane,
+    info: &ConnectionInfo,
+    headers: &HeaderMap,
+    authorization: &str,
+) -> Result<Worker, Response<Body>> {
     let value = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
     let unauthorized = || reply::text(StatusCode::UNAUTHORIZED, "Unauthorized");
-    if value(AUTHORIZATION) != Some(TRANSCODER_AUTHORIZATION) {
+    if value(AUTHORIZATION) != Some(authorization) {
         return Err(unauthorized());
     }
     let secret = value(CREDENTIALS).ok_or_else(unauthorized)?;
@@ -112,7 +131,7 @@ fn kind(headers: &HeaderMap) -> Result<Kind, String> {
     Ok(Kind::Renditions { boundary })
 }
 
-fn length(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

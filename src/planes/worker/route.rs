@@ -5,9 +5,10 @@ use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
-use super::{Plane, register, reply, result, segment};
+use super::register::Service;
+use super::{Plane, ai_result, input, register, reply, result, segment};
 use crate::transport::{Body, ConnectionInfo};
-use crate::wire::headers::{REGISTER_PATH, RESULTS_PATH};
+use crate::wire::headers::{AI_REGISTER_PATH, AI_RESULTS_PATH, REGISTER_PATH, RESULTS_PATH};
 
 pub(super) async fn route(plane: Arc<Plane>, request: Request<Incoming>) -> Response<Body> {
     let Some(info) = request.extensions().get::<ConnectionInfo>().cloned() else {
@@ -21,22 +22,28 @@ pub(super) async fn route(plane: Arc<Plane>, request: Request<Incoming>) -> Resp
     }
     if is_grpc(&request) {
         return match request.uri().path() {
-            REGISTER_PATH => register::register(plane, info, request).await,
+            REGISTER_PATH => register::register(plane, info, Service::Transcoder, request).await,
+            AI_REGISTER_PATH => register::register(plane, info, Service::AiWorker, request).await,
             _ => reply::unimplemented(),
         };
     }
     match (request.method(), request.uri().path()) {
         (&Method::POST, RESULTS_PATH) => result::result(&plane, &info, request).await,
-        (_, RESULTS_PATH) => reply::text(StatusCode::METHOD_NOT_ALLOWED, "results come by POST"),
+        (&Method::POST, AI_RESULTS_PATH) => ai_result::result(&plane, &info, request).await,
+        (_, RESULTS_PATH | AI_RESULTS_PATH) => reply::text(StatusCode::METHOD_NOT_ALLOWED, "results come by POST"),
         (&Method::GET | &Method::HEAD, _) => download(&plane, &info, &request).await,
         _ => reply::not_found(),
     }
 }
 
 async fn download(plane: &Plane, info: &ConnectionInfo, request: &Request<Incoming>) -> Response<Body> {
-    match request.uri().path().strip_prefix(segment::PREFIX) {
-        Some(key) => segment::segment(&plane.pool, info, key).await,
-        None => reply::not_found(),
+    let path = request.uri().path();
+    if let Some(key) = path.strip_prefix(segment::PREFIX) {
+        segment::segment(&plane.pool, info, key).await
+    } else if let Some(key) = path.strip_prefix(input::PREFIX) {
+        input::input(&plane.pool, info, key)
+    } else {
+        reply::not_found()
     }
 }
 

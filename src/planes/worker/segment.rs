@@ -27,8 +27,7 @@ struct Chunks {
 }
 
 pub(super) async fn segment(pool: &Pool, info: &ConnectionInfo, key: &str) -> Response<Body> {
-    let plain = key.len() <= LONGEST_KEY && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    let reader = if plain { pool.source(key) } else { None };
+    let reader = if is_plain(key) { pool.source(key) } else { None };
     let Some(mut reader) = reader else { return reply::not_found() };
     // The address is as good as a credential: it cannot be guessed.
     info.authenticated();
@@ -41,6 +40,11 @@ pub(super) async fn segment(pool: &Pool, info: &ConnectionInfo, key: &str) -> Re
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("video/mp2t"));
     response
+}
+
+/// Whether it may be a key at all.
+pub(super) fn is_plain(key: &str) -> bool {
+    key.len() <= LONGEST_KEY && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 fn unavailable(why: &str) -> Response<Body> {

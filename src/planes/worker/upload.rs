@@ -8,6 +8,7 @@ use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
 use super::Plane;
+use crate::domain::time::Moment;
 use crate::domain::work::MediaFacts;
 use crate::pool::{Claim, ResultPart, ShelfFull, Spool};
 use crate::telemetry;
@@ -16,7 +17,7 @@ use crate::wire::media::Probe;
 use crate::wire::multipart::{BadMultipart, Event, PartHead, Reader};
 
 /// The protocol's own limit for one rendition: 300 s of 8 Mbit/s.
-const MOST_PART: u64 = 300_000_000;
+pub(super) const MOST_PART: u64 = 300_000_000;
 /// A slow start is forgiven for so long.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the rest of a refused body is awaited.
@@ -40,7 +41,7 @@ pub(super) struct Pace {
 }
 
 /// A body that is being read.
-struct Arrival<'a> {
+pub(super) struct Arrival<'a> {
     body: &'a mut Incoming,
     pace: Pace,
     bytes: u64,
@@ -65,7 +66,7 @@ enum Part {
 // === impl Broken ===
 
 impl Broken {
-    fn new(status: StatusCode, why: impl Into<String>) -> Broken {
+    pub(super) fn new(status: StatusCode, why: impl Into<String>) -> Broken {
         Broken { status, why: why.into() }
     }
 
@@ -100,8 +101,9 @@ impl From<ShelfFull> for Broken {
 // === impl Pace ===
 
 impl Pace {
-    pub(super) fn new(plane: &Plane, claim: &Claim) -> Pace {
-        let (now, until) = (Instant::now(), plane.pool.clock().instant(claim.answer_by()));
+    /// For a body that must be there by `answer_by`.
+    pub(super) fn new(plane: &Plane, answer_by: Moment) -> Pace {
+        let (now, until) = (Instant::now(), plane.pool.clock().instant(answer_by));
         Pace {
             began: now,
             gap: plane.edge.body_gap,
@@ -119,7 +121,7 @@ impl Pace {
 
     fn broken(&self, now: Instant, bytes: u64) -> Broken {
         let why = if now >= self.until {
-            format!("The result was not complete when the segment's time was over ({bytes} bytes had arrived).")
+            format!("The result was not complete when the task's time was over ({bytes} bytes had arrived).")
         } else {
             format!("The upload was too slow or stopped after {bytes} bytes.")
         };
@@ -129,9 +131,14 @@ impl Pace {
 
 // === impl Arrival ===
 
-impl Arrival<'_> {
+impl<'a> Arrival<'a> {
+    /// `most` bytes at the most.
+    pub(super) fn new(body: &'a mut Incoming, pace: Pace, most: u64) -> Arrival<'a> {
+        Arrival { body, pace, bytes: 0, most }
+    }
+
     /// The next bytes; None at the end.
-    async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         loop {
             let by = self.pace.next_by(Instant::now(), self.bytes);
             let frame = match tokio::time::timeout_at(by, self.body.frame()).await {
@@ -159,7 +166,7 @@ pub(super) async fn whole(body: &mut Incoming, most: u64, pace: Pace) -> Result<
     if body.size_hint().lower() > most {
         return Err(Broken::too_long(format!("The body is longer than {most} bytes.")));
     }
-    let mut arrival = Arrival { body, pace, bytes: 0, most };
+    let mut arrival = Arrival::new(body, pace, most);
     let mut all = BytesMut::new();
     while let Some(bytes) = arrival.next().await? {
         all.extend_from_slice(&bytes);
@@ -190,7 +197,7 @@ pub(super) async fn parts(
     claim: &Claim,
     pace: Pace,
 ) -> Result<Vec<ResultPart>, Broken> {
-    let mut arrival = Arrival { body, pace, bytes: 0, most };
+    let mut arrival = Arrival::new(body, pace, most);
     let mut reader = Reader::new(boundary, MOST_PART);
     let mut running: Option<Part> = None;
     let mut parts = Vec::new();

@@ -156,6 +156,18 @@ pub enum AiVerdict {
     Storage(String),
 }
 
+// === impl AiInput ===
+
+impl AiInput {
+    pub fn len(&self) -> u64 {
+        self.body.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.body.is_empty()
+    }
+}
+
 // === impl AiStream ===
 
 impl AiStream {

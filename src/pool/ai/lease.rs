@@ -1,14 +1,13 @@
-//! One worker's right to one attempt of an AI job: the lease, the door's hold on it, and the claim
-//! by which a worker answers.
+//! One worker's right to one attempt of an AI job: the lease, and the door's hold on it.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::api::{AiInput, AiItem, AiRequest, AiResult, AiVerdict, Measure, Passed, Road, Usage};
-use super::classify;
+use super::api::{AiItem, AiRequest, AiResult, Measure, Passed, Road, Usage};
 use crate::domain::ai::AiJob;
 use crate::domain::ids::{Address, ConnId, TaskId, WorkerName};
 use crate::domain::ledger::{AiDone, Resulted, Step, Work};
@@ -16,13 +15,10 @@ use crate::domain::outcome::Failure;
 use crate::domain::time::Moment;
 use crate::policy::retry;
 use crate::policy::route::Prediction;
-use crate::pool::api::{Mode, Recorded, Spool, Unclaimable, Worker};
+use crate::pool::api::Recorded;
 use crate::pool::table::{Line, Seating};
-use crate::pool::{Inner, Pool, Rules};
+use crate::pool::{Inner, Rules};
 use crate::telemetry;
-
-/// Chunks of a streamed answer that wait for a slow reader.
-const CHUNKS: usize = 64;
 
 pub struct AiLease {
     pub job: Arc<AiJob>,
@@ -36,26 +32,28 @@ pub struct AiLease {
     pub road: Road,
     pub dispatched: Moment,
     pub prediction: Prediction,
-    shared: bool,
+    pub(super) shared: bool,
     measure: Measure,
     /// The request, once it is given to a worker.
-    request: Mutex<Option<Arc<AiRequest>>>,
-    downloads: AtomicU32,
+    pub(super) request: Mutex<Option<Arc<AiRequest>>>,
+    pub(super) downloads: AtomicU32,
     /// Microseconds after dispatch; 0: none yet.
     first_byte: AtomicU64,
     /// Nobody wants the answer any more.
     gone: CancellationToken,
-    phase: Mutex<Phase>,
+    pub(super) phase: Mutex<Phase>,
 }
 
-enum Phase {
+pub(super) enum Phase {
     /// Waiting for the worker.
     Open(oneshot::Sender<AiEnd>),
     /// An answer is being read.
     Reading(oneshot::Sender<AiEnd>),
     Streaming,
+    /// `answered`: by a whole answer that was taken.
     Over {
         at: Moment,
+        answered: bool,
     },
 }
 
@@ -73,22 +71,6 @@ pub struct AiAttempt {
     pub(super) line: Line,
     pub(super) end: oneshot::Receiver<AiEnd>,
     settled: bool,
-}
-
-/// The right to answer one AI task, once. Dropping it counts as a broken upload.
-pub struct AiClaim {
-    inner: Arc<Inner>,
-    lease: Arc<AiLease>,
-    done: bool,
-}
-
-/// A worker's streamed answer on its way. Dropping it before `end` is a failure.
-pub struct AiFeed {
-    inner: Arc<Inner>,
-    lease: Arc<AiLease>,
-    items: mpsc::Sender<AiItem>,
-    bytes: u64,
-    done: bool,
 }
 
 // === impl AiLease ===
@@ -126,7 +108,22 @@ impl AiLease {
 
     pub fn ended(&self) -> Option<Moment> {
         match &*self.phase.lock() {
-            Phase::Over { at } => Some(*at),
+            Phase::Over { at, .. } => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// A whole answer was taken.
+    fn answered(&self) -> bool {
+        matches!(&*self.phase.lock(), Phase::Over { answered: true, .. })
+    }
+
+    /// The moment from which on `remember` is counted: a worker that was given up may answer much
+    /// later, and its slot is free only then.
+    pub fn forget_from(&self, later: Duration) -> Option<Moment> {
+        match &*self.phase.lock() {
+            Phase::Over { at, answered: true } => Some(*at),
+            Phase::Over { at, answered: false } => Some(*at + later),
             _ => None,
         }
     }
@@ -143,7 +140,7 @@ impl AiLease {
     pub fn over(&self, now: Moment) {
         let mut phase = self.phase.lock();
         if !matches!(*phase, Phase::Over { .. }) {
-            *phase = Phase::Over { at: now };
+            *phase = Phase::Over { at: now, answered: false };
         }
         drop(phase);
         *self.request.lock() = None;
@@ -151,14 +148,14 @@ impl AiLease {
     }
 
     /// Ends the lease from outside the claim; the job hears why.
-    pub fn fail(&self, failure: Failure) {
-        if let Some(end) = self.take_end(Phase::Over { at: self.dispatched }) {
+    pub fn fail(&self, failure: Failure, now: Moment) {
+        if let Some(end) = self.take_end(Phase::Over { at: now, answered: false }) {
             let _ = end.send(AiEnd::Failed(failure));
         }
         self.gone.cancel();
     }
 
-    fn take_end(&self, next: Phase) -> Option<oneshot::Sender<AiEnd>> {
+    pub(super) fn take_end(&self, next: Phase) -> Option<oneshot::Sender<AiEnd>> {
         let mut phase = self.phase.lock();
         match std::mem::replace(&mut *phase, next) {
             Phase::Open(end) | Phase::Reading(end) => Some(end),
@@ -169,12 +166,12 @@ impl AiLease {
         }
     }
 
-    fn first_byte(&self, now: Moment) {
+    pub(super) fn first_byte(&self, now: Moment) {
         let after = u64::try_from(now.since(self.dispatched).as_micros()).unwrap_or(u64::MAX).max(1);
         let _ = self.first_byte.compare_exchange(0, after, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    fn resulted(&self, usage: Option<Usage>, bytes_in: u64, bytes_out: u64, inner: &Inner) -> Step {
+    pub(super) fn resulted(&self, usage: Option<Usage>, bytes_in: u64, bytes_out: u64, inner: &Inner) -> Step {
         let now = inner.clock.now();
         self.first_byte(now);
         let response_ms = u64::try_from(now.since(self.dispatched).as_millis()).unwrap_or(u64::MAX);
@@ -202,7 +199,7 @@ impl AiLease {
         })
     }
 
-    fn input_bytes(&self) -> u64 {
+    pub(super) fn input_bytes(&self) -> u64 {
         let request = self.request.lock();
         let Some(request) = &*request else { return 0 };
         request.json.len() as u64 + request.file.as_ref().map_or(0, |file| file.body.len())
@@ -278,215 +275,22 @@ impl Drop for AiAttempt {
     fn drop(&mut self) {
         // Whoever asked has left, or the deadline came: the worker is not to blame for the first.
         let late = self.inner.clock.now() >= self.lease.job.answer_by;
-        let failure =
-            if late { Failure::Timeout } else { Failure::Pool("nobody waits for the answer any more".into()) };
-        self.settle(&failure, true);
-    }
-}
-
-// === impl Pool: what AI workers do with a lease ===
-
-impl Pool {
-    /// The input behind a lease's secret address; None for anything but a live lease within its
-    /// number of downloads.
-    pub fn ai_input(&self, key: &str) -> Option<Arc<AiRequest>> {
-        let lease = self.inner.ai_inflight.key(key)?;
-        if lease.ended().is_some() {
-            return None;
-        }
-        let most = lease.rules.limits.downloads_per_lease;
-        if lease.downloads.fetch_add(1, Ordering::Relaxed) >= most {
-            return None;
-        }
-        let request = lease.request.lock().clone()?;
-        request.file.is_some().then_some(request)
-    }
-
-    /// The right to answer `task`.
-    pub fn ai_claim(&self, worker: &Worker, task: TaskId) -> Result<AiClaim, Unclaimable> {
-        let lease = self.inner.ai_inflight.task(task).ok_or(Unclaimable::Unknown)?;
-        let shared = lease.shared && worker.mode == Mode::Shared && worker.address.is_none();
-        if lease.worker != worker.name && !shared {
-            telemetry::result_not_theirs(&worker.name, &lease.worker);
-            return Err(Unclaimable::NotYours);
-        }
-        {
-            let mut phase = lease.phase.lock();
-            let over = Phase::Over { at: lease.dispatched };
-            match std::mem::replace(&mut *phase, over) {
-                Phase::Open(end) => *phase = Phase::Reading(end),
-                busy @ (Phase::Reading(_) | Phase::Streaming) => {
-                    *phase = busy;
-                    return Err(Unclaimable::Busy);
-                }
-                Phase::Over { at } => {
-                    *phase = Phase::Over { at };
-                    drop(phase);
-                    self.inner.ai_release(lease.conn, task);
-                    return Err(Unclaimable::Ended);
-                }
-            }
-        }
-        Ok(AiClaim { inner: self.inner.clone(), lease, done: false })
-    }
-}
-
-// === impl AiClaim ===
-
-impl AiClaim {
-    pub fn job(&self) -> &Arc<AiJob> {
-        &self.lease.job
-    }
-
-    pub fn worker(&self) -> &WorkerName {
-        &self.lease.worker
-    }
-
-    /// Cancelled when nobody wants the answer any more.
-    pub fn gone(&self) -> CancellationToken {
-        self.lease.gone()
-    }
-
-    /// Room for one file of the answer.
-    pub fn spool(&self) -> Spool {
-        let limits = &self.lease.rules.limits;
-        self.inner.shelf.spool(limits.memory_bytes, limits.part_bytes)
-    }
-
-    /// A whole answer whose shape was checked: recorded durably, handed to the job.
-    pub async fn whole(mut self, result: AiResult) -> AiVerdict {
-        self.done = true;
-        let now = self.inner.clock.now();
-        let bytes_out = result.json.len() as u64 + result.files.iter().map(|file| file.body.len()).sum::<u64>();
-        let step = self.lease.resulted(result.usage, self.lease.input_bytes(), bytes_out, &self.inner);
-        let Some(end) = self.lease.take_end(Phase::Over { at: now }) else {
-            self.inner.ai_release(self.lease.conn, self.lease.task);
-            return AiVerdict::Late;
+        let failure = if self.lease.answered() {
+            // Its answer and our giving up crossed.
+            Failure::Pool("the answer came in the moment when it was given up".into())
+        } else if late {
+            Failure::Timeout
+        } else {
+            Failure::Pool("nobody waits for the answer any more".into())
         };
-        self.inner.ai_succeeded(&self.lease, true, now);
-        let recorded = self.inner.recorded(step);
-        if end.send(AiEnd::Whole(Arc::new(result), recorded.clone())).is_err() {
-            self.inner.void(self.lease.job.id, self.lease.task, "the job was answered without it");
-            return AiVerdict::Late;
-        }
-        match recorded.wait().await {
-            Ok(()) => AiVerdict::Accepted,
-            Err(down) => AiVerdict::Storage(down),
-        }
-    }
-
-    /// A streamed answer begins. None: the job has gone elsewhere.
-    pub fn stream(mut self) -> Option<AiFeed> {
-        self.done = true;
-        let (items, reader) = mpsc::channel(CHUNKS);
-        let end = self.lease.take_end(Phase::Streaming)?;
-        let feed = AiFeed { inner: self.inner.clone(), lease: self.lease.clone(), items, bytes: 0, done: false };
-        end.send(AiEnd::Stream(reader)).is_ok().then_some(feed)
-    }
-
-    /// An error result.
-    pub fn error(mut self, text: &str) -> AiVerdict {
-        self.done = true;
-        self.end_badly(classify(text));
-        AiVerdict::Noted
-    }
-
-    /// The answer arrived whole and is not true.
-    pub fn refused(mut self, sentence: &str) {
-        self.done = true;
-        self.end_badly(Failure::Refused(sentence.to_owned()));
-    }
-
-    /// The upload broke off or was no answer; the job goes elsewhere.
-    pub fn broken(mut self, why: &str) {
-        self.done = true;
-        self.end_badly(Failure::BadUpload(why.to_owned()));
-    }
-
-    /// Any other failure, as the caller calls it.
-    pub fn failed(mut self, failure: Failure) {
-        self.done = true;
-        self.end_badly(failure);
-    }
-
-    fn end_badly(&self, failure: Failure) {
-        let now = self.inner.clock.now();
-        match self.lease.take_end(Phase::Over { at: now }) {
-            Some(end) => {
-                let _ = end.send(AiEnd::Failed(failure));
-            }
-            None => self.inner.ai_release(self.lease.conn, self.lease.task),
-        }
-    }
-}
-
-impl Drop for AiClaim {
-    fn drop(&mut self) {
-        if !self.done {
-            self.end_badly(Failure::BadUpload("the upload broke off".into()));
-        }
-    }
-}
-
-// === impl AiFeed ===
-
-impl AiFeed {
-    /// One chunk, JSON text; waits for a slow reader. False: nobody reads any more.
-    pub async fn chunk(&mut self, chunk: bytes::Bytes) -> bool {
-        self.lease.first_byte(self.inner.clock.now());
-        self.bytes += chunk.len() as u64;
-        self.items.send(AiItem::Chunk(chunk)).await.is_ok()
-    }
-
-    /// The answer is whole: recorded durably, then the reader hears its end.
-    pub async fn end(mut self, usage: Option<Usage>) -> AiVerdict {
-        self.done = true;
-        let now = self.inner.clock.now();
-        if self.items.is_closed() || self.lease.ended().is_some() {
-            self.inner.ai_release(self.lease.conn, self.lease.task);
-            return AiVerdict::Late;
-        }
-        let step = self.lease.resulted(usage, self.lease.input_bytes(), self.bytes, &self.inner);
-        self.inner.ai_succeeded(&self.lease, true, now);
-        let recorded = self.inner.recorded(step);
-        match recorded.wait().await {
-            Ok(()) => {
-                // Nobody reads: the ticket's close says what became of it.
-                let _ = self.items.send(AiItem::End).await;
-                AiVerdict::Accepted
-            }
-            Err(down) => {
-                let _ = self.items.send(AiItem::Failed(Failure::Pool(down.clone()))).await;
-                AiVerdict::Storage(down)
-            }
-        }
-    }
-
-    /// It broke off.
-    pub async fn failed(mut self, failure: Failure) {
-        self.done = true;
-        let _ = self.items.send(AiItem::Failed(failure)).await;
-    }
-
-    /// Cancelled when nobody wants the answer any more.
-    pub fn gone(&self) -> CancellationToken {
-        self.lease.gone()
-    }
-}
-
-impl Drop for AiFeed {
-    fn drop(&mut self) {
-        if !self.done {
-            // A full channel is closed by the drop, which the reader takes for a disconnect.
-            let _ = self.items.try_send(AiItem::Failed(Failure::Disconnected));
-        }
+        self.settle(&failure, true);
     }
 }
 
 // === impl Inner: what an end does to a seat ===
 
 impl Inner {
-    fn ai_succeeded(&self, lease: &AiLease, scored: bool, now: Moment) {
+    pub(super) fn ai_succeeded(&self, lease: &AiLease, scored: bool, now: Moment) {
         let wall = now.secs_since(lease.dispatched);
         {
             let mut table = self.ai_table.lock();
@@ -533,20 +337,9 @@ impl Inner {
         self.ai_freed();
     }
 
-    fn ai_release(&self, conn: ConnId, task: TaskId) {
+    pub(super) fn ai_release(&self, conn: ConnId, task: TaskId) {
         if self.ai_table.lock().fleet.release(conn, task) {
             self.ai_freed();
         }
-    }
-}
-
-/// What an input is, for who sends it on.
-impl AiInput {
-    pub fn len(&self) -> u64 {
-        self.body.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.body.is_empty()
     }
 }

@@ -1,5 +1,6 @@
 //! AI jobs in the pool: the same verbs as for segments, for models, by two roads.
 pub mod api;
+mod claim;
 pub mod lease;
 mod seating;
 #[cfg(test)]
@@ -7,7 +8,8 @@ mod tests;
 pub mod ticket;
 
 pub use api::*;
-pub use lease::{AiAttempt, AiClaim, AiFeed};
+pub use claim::{AiClaim, AiFeed};
+pub use lease::AiAttempt;
 pub use ticket::AiTicket;
 
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use crate::domain::capability::{Bits, Capabilities, core_version};
 use crate::domain::ids::ConnId;
 use crate::domain::score::Scores;
 use crate::domain::seat::{Road, Seat, SeatState};
-use crate::pool::api::{Mode, Refusal, Worker};
+use crate::pool::api::{Mode, Refusal, Spool, Worker};
 use crate::pool::seating::{LINE, Seated};
 use crate::pool::table::{Line, Table};
 use crate::pool::{Inner, Pool};
@@ -23,9 +23,12 @@ impl Pool {
     /// Takes a seat for AI jobs.
     pub fn join_ai(&self, worker: &Worker, join: AiJoin) -> Result<Seated, Refusal> {
         let rules = self.rules();
-        let models: Vec<ModelOffer> = join.models.into_iter().filter(|offer| offer.capacity > 0).collect();
+        let models = usable(join.models, join.road, rules.join.most_capacity);
         if models.is_empty() {
-            return Err(Refusal::TryLater("no model with a capacity: set `capacity` in aiModels.json".into()));
+            return Err(Refusal::TryLater(
+                "it offers no model that can be used here; see that aiModels.json has some, each with a capacity"
+                    .into(),
+            ));
         }
         if models.len() > MOST_MODELS || join.hardware.len() > MOST_HARDWARE {
             return Err(Refusal::TooMuch(format!("more than {MOST_MODELS} models or {MOST_HARDWARE} GPUs")));
@@ -87,10 +90,37 @@ impl Pool {
         summed(&self.inner.ai_table.lock(), |_, _| true)
     }
 
+    /// Whether a worker that dialled us has this model: a job for it needs its file on the shelf.
+    pub fn ai_has_worker(&self, key: &ModelKey) -> bool {
+        let table = self.inner.ai_table.lock();
+        table.fleet.seats.iter().any(|seat| seat.road == Road::Worker && seat.offer(key).is_some())
+    }
+
+    /// Room for a request's file, before its job is let in.
+    pub fn ai_spool(&self) -> Spool {
+        let limits = &self.rules().limits;
+        self.inner.shelf.spool(limits.memory_bytes, limits.source_bytes)
+    }
+
     /// Whether a seat stands, for who keeps facts of its own beside it.
     pub fn ai_seated(&self, conn: ConnId) -> bool {
         self.inner.ai_table.lock().fleet.at(conn).is_some()
     }
+}
+
+/// What of an offer counts: each model once, with a capacity, and none that this road cannot have.
+fn usable(offers: Vec<ModelOffer>, road: Road, most: u32) -> Vec<ModelOffer> {
+    let mut models: BTreeMap<ModelKey, ModelOffer> = BTreeMap::new();
+    for offer in offers {
+        if offer.capacity == 0 || (road == Road::Worker && !offer.key.pipeline.by_worker()) {
+            continue;
+        }
+        let empty = || ModelOffer { capacity: 0, ..offer.clone() };
+        let sum = models.entry(offer.key.clone()).or_insert_with(empty);
+        sum.capacity = sum.capacity.saturating_add(offer.capacity).min(most);
+        sum.warm |= offer.warm;
+    }
+    models.into_values().filter(|offer| offer.capacity > 0).collect()
 }
 
 impl Inner {

@@ -15,6 +15,7 @@ use crate::domain::job::Class;
 use crate::domain::ledger::{Assigned, Step};
 use crate::domain::outcome::Failure;
 use crate::domain::seat::{Roads, Wanted};
+use crate::domain::time::Moment;
 use crate::policy::retry;
 use crate::policy::route::NoSeat;
 use crate::pool::api::{Order, Recorded, Spool, Upstream};
@@ -146,12 +147,16 @@ impl AiTicket {
     pub fn again(&mut self, task: TaskId, failure: &Failure) -> bool {
         let now = self.inner.clock.now();
         self.record.ended(task, failure, now);
-        let attempts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
-        let again = retry::again(failure, attempts, now, self.job.answer_by, &self.rules.retry);
+        let again = self.may_again(failure, now);
         if again {
             telemetry::retried(failure);
         }
         again
+    }
+
+    fn may_again(&self, failure: &Failure, now: Moment) -> bool {
+        let attempts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
+        retry::again(failure, attempts, now, self.job.answer_by, &self.rules.retry)
     }
 
     /// An answer passed through a lease whole; `units` when they are known only now.
@@ -165,10 +170,19 @@ impl AiTicket {
     /// Gives the request to one worker after another until there is an answer; returns at the
     /// latest when it is due.
     pub async fn work(&mut self, request: Arc<AiRequest>) -> AiAnswer {
+        self.work_with(None, request).await
+    }
+
+    /// The same, beginning with a lease that was taken before.
+    pub async fn work_from(&mut self, attempt: AiAttempt, request: Arc<AiRequest>) -> AiAnswer {
+        self.work_with(Some(attempt), request).await
+    }
+
+    async fn work_with(&mut self, first: Option<AiAttempt>, request: Arc<AiRequest>) -> AiAnswer {
         let due = self.inner.clock.instant(self.job.answer_by);
         let gone = self.gone.clone();
         let worked = tokio::select! {
-            worked = timeout_at(due, self.attempts(request)) => worked,
+            worked = timeout_at(due, self.attempts(first, request)) => worked,
             () = gone.cancelled() => return AiAnswer::Gone,
         };
         match worked {
@@ -188,9 +202,19 @@ impl AiTicket {
         AiAnswer::Error(failure)
     }
 
-    async fn attempts(&mut self, request: Arc<AiRequest>) -> Result<AiAnswer, Failure> {
+    async fn attempts(&mut self, mut first: Option<AiAttempt>, request: Arc<AiRequest>) -> Result<AiAnswer, Failure> {
+        let mut last = None;
         loop {
-            let mut attempt = self.lease().await?;
+            let leased = match first.take() {
+                Some(attempt) => Ok(attempt),
+                None => self.lease().await,
+            };
+            let mut attempt = match leased {
+                Ok(attempt) => attempt,
+                // What the last worker said tells more than that there is no other.
+                Err(Failure::NoWorker(none)) => return Err(last.unwrap_or(Failure::NoWorker(none))),
+                Err(failure) => return Err(failure),
+            };
             let task = attempt.task();
             let failure = match self.attempt(&mut attempt, request.clone()).await {
                 Ok(AiEnd::Whole(result, recorded)) => {
@@ -216,6 +240,7 @@ impl AiTicket {
             if !self.again(task, &failure) {
                 return Err(failure);
             }
+            last = Some(failure);
         }
     }
 
@@ -252,6 +277,10 @@ impl AiTicket {
 
     fn better_elsewhere(&self, lease: &AiLease) -> bool {
         let now = self.inner.clock.now();
+        // The last try waits to the end: given up, it would leave the job without any answer.
+        if !self.may_again(&Failure::Timeout, now) {
+            return false;
+        }
         let route = self.rules.ai_route();
         let other = {
             let table = self.inner.ai_table.lock();

@@ -137,7 +137,7 @@ fn check_live(json: &[u8]) -> Result<(), String> {
 }
 
 pub(super) fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, String> {
-    serde_json::from_slice(json).map_err(|error| not_as(&error.to_string()))
+    json::parse(json).map_err(|fault| not_as(&fault))
 }
 
 pub(super) fn not_as(fault: &str) -> String {

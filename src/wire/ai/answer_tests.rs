@@ -100,6 +100,7 @@ fn answers_of_text_keep_their_shape() {
         bad(Pipeline::Llm, broken);
     }
     assert!(check_answer(Pipeline::ImageToText, b"{\"text\":\"\xff\"}", none).is_err());
+    assert!(check_answer(Pipeline::ImageToText, b"{\"text\":\"\",\"unread\":\"\xff\"}", none).is_err());
     assert!(
         check_answer(Pipeline::AudioToText, format!("{{\"text\":\"\",\"x\":{}", "[".repeat(1 << 20)).as_bytes(), none)
             .is_err()

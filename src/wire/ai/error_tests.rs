@@ -69,6 +69,7 @@ fn whose_fault_a_text_tells_of() {
         "Post \"http://localhost:8000/llm\": dial tcp: connection refused",
         "AI request validation failed for upscale pipeline err=404 Not Found",
         "AI request validation failed for upscale pipeline err=Get \"https://o/x\": context deadline exceeded",
+        "AI request validation failed for upscale pipeline err=unexpected EOF",
         "AI request validation failed for x pipeline err=AI request pipeline type not supported",
     ] {
         assert_eq!(classify(text), Blame::Worker, "{text}");
@@ -100,8 +101,11 @@ fn orchestrators_get_only_statuses_that_they_know() {
     assert_eq!(answer(Pipeline::Upscale, "AI request validation failed for upscale pipeline err=<nil>").0, 400);
     assert_eq!(serde_json::from_slice::<Value>(&error_body(422, "no")).unwrap()["detail"][0]["msg"], "no");
     // A refusal by one road is read as the caller's fault on the other.
-    let bad = check_request(Pipeline::Upscale, b"{}").unwrap_err();
-    assert_eq!(classify(&bad.worker_text()), Blame::Caller);
+    for broken in [&b"{}"[..], b"", b"{", b"[]", b"{\"prompt\":1}", b"{\"prompt\":\"p\",\"model_id\":\"\"}", b"\xff"] {
+        let bad = check_request(Pipeline::Upscale, broken).unwrap_err();
+        assert_eq!(classify(&bad.worker_text()), Blame::Caller, "{bad}");
+        assert_eq!(status_for(Pipeline::Upscale, &bad.worker_text()), 400);
+    }
 }
 
 #[test]

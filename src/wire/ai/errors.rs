@@ -46,7 +46,6 @@ const DOWNLOAD: &[&str] = &[
     "timeout",
     "deadline exceeded",
     "connection",
-    "EOF",
     "no such host",
     "http2",
     "tls",
@@ -114,8 +113,9 @@ pub fn classify(text: &str) -> Blame {
     if text.starts_with("AI request validation failed") {
         let cause = text.split_once("err=").map_or("", |(_, cause)| cause);
         // A status line such as `404 Not Found` is a download's, too.
-        let download =
-            cause.starts_with(|c: char| c.is_ascii_digit()) || DOWNLOAD.iter().any(|word| cause.contains(word));
+        let download = cause.starts_with(|c: char| c.is_ascii_digit())
+            || cause.ends_with("EOF")
+            || DOWNLOAD.iter().any(|word| cause.contains(word));
         return if download { Blame::Worker } else { Blame::Caller };
     }
     match returned(text) {

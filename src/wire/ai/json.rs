@@ -23,7 +23,7 @@ struct ObjectVisitor;
 
 impl<'a> Object<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Result<Object<'a>, String> {
-        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+        parse(bytes)
     }
 
     pub(super) fn of(value: &'a RawValue) -> Result<Object<'a>, String> {
@@ -79,6 +79,12 @@ impl<'de> Visitor<'de> for ObjectVisitor {
         }
         Ok(Object(keys))
     }
+}
+
+/// All of the bytes must be UTF-8, also in keys that nobody reads: they are passed on.
+pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 /// A JSON integer, as Go reads an `int`.

@@ -70,7 +70,7 @@ impl Usage {
 
 impl<'a> Spoken<'a> {
     pub(super) fn read(json: &'a [u8]) -> Result<Spoken<'a>, String> {
-        serde_json::from_slice(json).map_err(|error| error.to_string())
+        super::json::parse(json)
     }
 
     pub(super) fn is_empty(&self) -> bool {
