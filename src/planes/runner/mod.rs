@@ -5,6 +5,7 @@ mod body;
 mod config;
 mod door;
 mod fixed;
+mod gate;
 mod listen;
 mod passage;
 mod proxy;
