@@ -1,5 +1,5 @@
 //! Before a request is forwarded: who asks, how much, and what the doorman says.
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use pingora_error::{Error, Result};
@@ -31,11 +31,6 @@ impl RunnerProxy {
         let fault = |status, why: &str| Ok(Gate::Answer(Answer::fault(route.manner(), status, why)));
         if head.headers.len() > self.config.limits.head_fields {
             return fault(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
-        }
-        if head.headers.contains_key(CONTENT_LENGTH) && head.headers.contains_key(TRANSFER_ENCODING) {
-            // Whoever reads the other one of the two finds a second request in the body.
-            session.set_keepalive(None);
-            return fault(StatusCode::BAD_REQUEST, "both Content-Length and Transfer-Encoding");
         }
         if route.needs_token() && !self.known(&head.headers) {
             return fault(StatusCode::UNAUTHORIZED, "missing or wrong bearer token");
