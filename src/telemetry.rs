@@ -105,6 +105,11 @@ pub fn ai_no_seat(key: &ModelKey, why: &'static str) {
     counter!("livepeer_pool_ai_no_worker_total", "pipeline" => key.pipeline.name(), "why" => why).increment(1);
 }
 
+pub fn runner_unwell(runner: &WorkerName, why: &str) {
+    counter!("livepeer_pool_runners_unwell_total", "worker" => runner.to_string()).increment(1);
+    warn!(%runner, why, "this runner is out until it is well again");
+}
+
 // --- orchestrators ---
 
 pub fn uplink_impossible(orchestrator: &OrchestratorName, why: &str) {

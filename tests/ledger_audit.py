@@ -28,6 +28,17 @@ FACTS = """job task at_ms orchestrator epoch upstream_task session sequence work
 duration_ms response_ms real_time_milli decoded_reported decoded_computed encoded_reported
 encoded_computed encoded_credited bytes_in bytes_out price_wei price_units commission_bp gross
 commission worker_share rounding""".split()
+AI_FACTS = """job task at_ms orchestrator epoch upstream_task session worker address pipeline model door
+unit units prompt_tokens made_tokens streamed first_byte_ms response_ms bytes_in bytes_out price_wei
+price_units commission_bp gross commission worker_share rounding""".split()
+# What a job of each pipeline is charged by.
+UNITS = {
+    "text-to-image": "pixels", "image-to-image": "pixels", "image-to-video": "pixels", "upscale": "pixels",
+    "segment-anything-2": "pixels", "image-to-text": "pixels", "live-video-to-video": "pixels",
+    "audio-to-text": "ms of audio", "llm": "tokens", "text-to-speech": "1/1000 characters",
+    "byoc": "seconds", "app": "seconds",
+}
+DOORS = {"grpc", "runner-api", "byoc", "live"}
 MOST = 2**256
 
 
@@ -57,14 +68,15 @@ class Audit:
     def __init__(self, db):
         self.db, self.faults = db, []
         self.counts = collections.Counter()
-        self.assigned, self.segments, self.states = {}, {}, {}
+        # `works` holds segments and AI jobs alike.
+        self.assigned, self.works, self.states = {}, {}, {}
 
     def fault(self, text):
         self.faults.append(text)
 
-    def run(self):
+    def run(self, version):
         self.read_steps()
-        self.read_segments()
+        self.read_works(version)
         self.read_entries()
         self.match()
 
@@ -82,38 +94,50 @@ class Audit:
             if step == "assigned":
                 self.assigned[job, task] = dict(zip("worker orchestrator epoch session upstream_task".split(), told))
 
-    def read_segments(self):
-        self.segments = {}
-        for *row, digest in self.db.execute(f"SELECT {', '.join(FACTS)}, digest FROM segments"):
-            fact = dict(zip(FACTS, row))
+    def read_works(self, version):
+        for fact in self.read_facts("segments", FACTS, []):
+            found = fact["encoded_computed"]
+            least = fact["encoded_reported"] if found is None else min(found, fact["encoded_reported"])
+            if not 0 <= fact["encoded_credited"] <= least:
+                self.fault(f"job {fact['job']}: {fact['encoded_credited']} pixels credited, at most {least} are due")
+            if fact["real_time_milli"] != fact["duration_ms"] * 1000 // max(fact["response_ms"], 1):
+                self.fault(f"job {fact['job']}: the real-time ratio is not what its times give")
+            self.check_split(fact, fact["encoded_credited"])
+        # Not there before schema 2.
+        for fact in self.read_facts("ai_jobs", AI_FACTS, ["ai_jobs"]) if version > 1 else ():
+            if UNITS.get(fact["pipeline"]) != fact["unit"] or fact["units"] < 0:
+                self.fault(f"job {fact['job']}: {fact['units']} {fact['unit']} of {fact['pipeline']} make no sense")
+            if fact["door"] not in DOORS or fact["streamed"] not in (0, 1):
+                self.fault(f"job {fact['job']}: door {fact['door']} or streamed {fact['streamed']} make no sense")
+            self.check_split(fact, fact["units"])
+
+    def read_facts(self, table, names, prefix):
+        for *row, digest in self.db.execute(f"SELECT {', '.join(names)}, digest FROM {table}"):
+            fact = dict(zip(names, row))
             fact["digest"] = digest
             key = fact["job"], fact["task"]
-            self.segments[key] = fact
-            self.counts["segments"] += 1
-            if canon(row) != digest:
+            if key in self.works:
+                self.fault(f"job {key[0]} task {key[1]}: its facts are there twice")
+            self.works[key] = fact
+            self.counts[table] += 1
+            if canon(prefix + row) != digest:
                 self.fault(f"job {key[0]} task {key[1]}: the facts do not fit their digest")
             told = self.assigned.get(key)
             if told is None or any(fact[name] != told[name] for name in told):
                 self.fault(f"job {key[0]} task {key[1]}: the facts differ from the assignment")
-            self.check_split(key, fact)
+            yield fact
 
-    def check_split(self, key, fact):
-        found = fact["encoded_computed"]
-        least = fact["encoded_reported"] if found is None else min(found, fact["encoded_reported"])
-        if not 0 <= fact["encoded_credited"] <= least:
-            self.fault(f"job {key[0]}: {fact['encoded_credited']} pixels credited, at most {least} are due")
+    def check_split(self, fact, charged):
         bp, units = fact["commission_bp"], amount(fact["price_units"])
         if not 0 <= bp <= 10_000 or units < 1:
-            self.fault(f"job {key[0]}: commission {bp} or price units {units} make no sense")
+            self.fault(f"job {fact['job']}: commission {bp} or price units {units} make no sense")
             return
-        gross = fact["encoded_credited"] * amount(fact["price_wei"]) // units
+        gross = charged * amount(fact["price_wei"]) // units
         pool, share = gross * bp // 10_000, gross * (10_000 - bp) // 10_000
         due = {"gross": gross, "commission": pool, "worker_share": share, "rounding": gross - pool - share}
         for name, value in due.items():
             if amount(fact[name]) != value:
-                self.fault(f"job {key[0]}: {name} is {fact[name]}, its facts give {value}")
-        if fact["real_time_milli"] != fact["duration_ms"] * 1000 // max(fact["response_ms"], 1):
-            self.fault(f"job {key[0]}: the real-time ratio is not what its times give")
+                self.fault(f"job {fact['job']}: {name} is {fact[name]}, its facts give {value}")
 
     def read_entries(self):
         self.balances = collections.Counter()
@@ -150,7 +174,7 @@ class Audit:
             self.counts[self.states[key]] += 1
             if "posted" in steps:
                 posted[key[0]].append(key[1])
-            if ("resulted" in steps) != (key in self.segments):
+            if ("resulted" in steps) != (key in self.works):
                 self.fault(f"job {key[0]} task {key[1]}: result and facts do not come together")
             if "assigned" in steps and not ends and key not in pending:
                 self.fault(f"job {key[0]} task {key[1]} has no end and is not under way")
@@ -159,7 +183,7 @@ class Audit:
         for job, tasks in posted.items():
             if len(tasks) != 1:
                 self.fault(f"job {job} is posted {len(tasks)} times")
-            fact = self.segments.get((job, tasks[0]))
+            fact = self.works.get((job, tasks[0]))
             if fact is None:
                 self.fault(f"job {job} is posted without facts")
                 continue
@@ -204,7 +228,7 @@ class Audit:
                 self.fault(f"line {number}: accepted, but {dict(states) or 'not in the ledger'}: {line.strip()}")
             elif accepted is False and states["posted"]:
                 self.fault(f"line {number}: refused, but posted: {line.strip()}")
-            elif accepted is None and sum(key in self.segments for key in keys) != 1:
+            elif accepted is None and sum(key in self.works for key in keys) != 1:
                 self.fault(f"line {number}: acknowledged, but {dict(states) or 'not in the ledger'}: {line.strip()}")
 
 
@@ -224,14 +248,17 @@ def main():
         db.execute("BEGIN")
         # Made, and killed before its first transaction: nothing is there yet, and nothing may be expected.
         begun = db.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,)
-        if begun and db.execute("SELECT max(version), what FROM schema_version").fetchone() != (1, "ledger"):
-            print(f"{args.ledger}: not a ledger of schema 1", file=sys.stderr)
-            return 2
+        version = None
+        if begun:
+            version, what = db.execute("SELECT max(version), what FROM schema_version").fetchone()
+            if what != "ledger" or version not in (1, 2):
+                print(f"{args.ledger}: not a ledger of schema 1 or 2", file=sys.stderr)
+                return 2
         damage = [row[0] for row in db.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
         for line in damage:
             audit.fault(f"the file is damaged: {line}")
         if begun:
-            audit.run()
+            audit.run(version)
         if args.expect:
             with args.expect.open() as lines:
                 audit.compare(lines)

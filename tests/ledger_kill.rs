@@ -9,8 +9,9 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use openpool_proxy::domain::ai::Pipeline;
 use openpool_proxy::domain::ids::{JobId, TaskId};
-use openpool_proxy::domain::ledger::{Assigned, Resulted, Step, Work, WorkDone};
+use openpool_proxy::domain::ledger::{AiDone, AiDoor, Assigned, Resulted, Step, Work, WorkDone};
 use openpool_proxy::domain::money::{BasisPoints, Price};
 use openpool_proxy::state::store::ledger::Ledger;
 use rand::Rng;
@@ -84,7 +85,7 @@ fn audit(ledger: &Path, expect: &Path) -> bool {
 
 // === the child ===
 
-/// Segments as fast as it goes; a line for each acknowledgement, after it is durable.
+/// Segments and AI jobs as fast as it goes; a line for each acknowledgement, after it is durable.
 fn write_for_ever(path: &Path) -> ! {
     let (ledger, writer) = Ledger::open(path, 1).expect("the ledger opens after any kill");
     let threads: Vec<_> = (0..THREADS)
@@ -111,7 +112,7 @@ fn work(ledger: &Ledger, thread: u64) {
         let durable =
             |step: Step| runtime.block_on(ledger.append(step).expect("a place in the queue")).expect("durable");
         durable(assigned(job, task, thread));
-        durable(resulted(job, task, rng.random_range(0..1 << 30)));
+        durable(resulted(job, task, rng.random(), rng.random_range(0..1 << 30)));
         tell(format!("{{\"job\": \"{job}\", \"task\": {task}}}"));
         match rng.random_range(0..10) {
             0 => durable(Step::Voided { job, task, at_ms: 3, why: "refused".into() }),
@@ -138,8 +139,20 @@ fn assigned(job: JobId, task: TaskId, thread: u64) -> Step {
     })
 }
 
-fn resulted(job: JobId, task: TaskId, pixels: u64) -> Step {
-    let work = WorkDone {
+fn resulted(job: JobId, task: TaskId, ai: bool, units: u64) -> Step {
+    let work = if ai { Work::Ai(ai_job(units)) } else { Work::Segment(segment(units)) };
+    Step::Resulted(Resulted {
+        job,
+        task,
+        at_ms: 2,
+        work,
+        price: Price { wei: 7, units: 10 },
+        commission: BasisPoints::QUARTER,
+    })
+}
+
+fn segment(pixels: u64) -> WorkDone {
+    WorkDone {
         sequence: 1,
         profiles: "640x360@30".into(),
         duration_ms: 2_000,
@@ -151,13 +164,21 @@ fn resulted(job: JobId, task: TaskId, pixels: u64) -> Step {
         encoded_credited: pixels,
         bytes_in: 1,
         bytes_out: 1,
-    };
-    Step::Resulted(Resulted {
-        job,
-        task,
-        at_ms: 2,
-        work: Work::Segment(work),
-        price: Price { wei: 7, units: 10 },
-        commission: BasisPoints::QUARTER,
-    })
+    }
+}
+
+fn ai_job(units: u64) -> AiDone {
+    AiDone {
+        pipeline: Pipeline::Llm,
+        model: "org/model".into(),
+        door: AiDoor::RunnerApi,
+        units,
+        prompt_tokens: None,
+        made_tokens: Some(units / 2),
+        streamed: true,
+        first_byte_ms: 10,
+        response_ms: 100,
+        bytes_in: 1,
+        bytes_out: 1,
+    }
 }

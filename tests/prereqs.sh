@@ -4,6 +4,7 @@ set -eu
 missing=""
 need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 need cc build-essential
+need cmake cmake
 need python3 python3
 need openssl openssl
 need ffmpeg ffmpeg

@@ -10,7 +10,7 @@ use super::table::{Cell, Output, Sheet, grouped};
 use crate::domain::decision::{Answer, Attempt, Decision};
 use crate::domain::ids::JobId;
 use crate::state::store::journal::Journal;
-use crate::state::store::ledger::{JobRecord, Reader, Segment};
+use crate::state::store::ledger::{Fact, JobRecord, Reader};
 
 /// The journal's file in the data folder.
 pub const FILE: &str = "journal.db";
@@ -56,10 +56,13 @@ pub fn run(args: &ExplainArgs, data: &Path, out: &mut dyn Write) -> Result<()> {
 fn print(job: JobId, decision: Option<&Decision>, record: &JobRecord, out: &mut dyn Write) -> io::Result<()> {
     match decision {
         Some(decision) => print_decision(decision, out)?,
-        None => writeln!(out, "segment {job}: its decisions are no longer kept")?,
+        None => writeln!(out, "job {job}: its decisions are no longer kept")?,
     }
     for segment in &record.segments {
         print_segment(segment, record, out)?;
+    }
+    for job in &record.ai_jobs {
+        print_ai_job(job, record, out)?;
     }
     for step in &record.steps {
         let why = step.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
@@ -130,7 +133,7 @@ fn print_attempt(number: usize, attempt: &Attempt, out: &mut dyn Write) -> io::R
     writeln!(out, "   sent after {} ms, {ended}: {}{text}", attempt.started_ms_after, attempt.outcome)
 }
 
-fn print_segment(segment: &Segment, record: &JobRecord, out: &mut dyn Write) -> io::Result<()> {
+fn print_segment(segment: &Fact, record: &JobRecord, out: &mut dyn Write) -> io::Result<()> {
     let count = |name: &str| segment.number(name).map_or("not counted".into(), |n| grouped(&n.to_string()));
     let milli = segment.count("real_time_milli");
     writeln!(
@@ -144,15 +147,38 @@ fn print_segment(segment: &Segment, record: &JobRecord, out: &mut dyn Write) -> 
         count("encoded_computed"),
         count("encoded_credited")
     )?;
-    let units = segment.text("price_units");
-    let per = if units == "1" { String::new() } else { format!(" / {}", grouped(units)) };
-    let money = |name: &str| grouped(segment.text(name));
-    let task = segment.number("task").unwrap_or_default();
+    print_money(segment, "pixels", record, out)
+}
+
+fn print_ai_job(job: &Fact, record: &JobRecord, out: &mut dyn Write) -> io::Result<()> {
+    let count = |name: &str| grouped(&job.count(name).to_string());
+    let tokens = match job.number("made_tokens") {
+        Some(_) => format!("   tokens made {} after {} read", count("made_tokens"), count("prompt_tokens")),
+        None => String::new(),
+    };
     writeln!(
         out,
-        " {} pixels x {}{per} wei = {} wei   worker {}   pool {}   rounding {}   {}",
-        count("encoded_credited"),
-        grouped(segment.text("price_wei")),
+        " result of {} in {} ms, first byte after {} ms   {} {}, asked by {}{tokens}",
+        job.text("worker"),
+        count("response_ms"),
+        count("first_byte_ms"),
+        job.text("pipeline"),
+        job.text("model"),
+        job.text("door")
+    )?;
+    print_money(job, job.text("unit"), record, out)
+}
+
+fn print_money(fact: &Fact, unit: &str, record: &JobRecord, out: &mut dyn Write) -> io::Result<()> {
+    let units = fact.text("price_units");
+    let per = if units == "1" { String::new() } else { format!(" / {}", grouped(units)) };
+    let money = |name: &str| grouped(fact.text(name));
+    let task = fact.number("task").unwrap_or_default();
+    writeln!(
+        out,
+        " {} {unit} x {}{per} wei = {} wei   worker {}   pool {}   rounding {}   {}",
+        grouped(&fact.units().to_string()),
+        grouped(fact.text("price_wei")),
         money("gross"),
         money("worker_share"),
         money("commission"),
@@ -184,12 +210,12 @@ fn as_json(job: JobId, decision: Option<&Decision>, record: &JobRecord) -> Resul
         .iter()
         .map(|e| json!({"entry": e.seq, "at_ms": e.at_ms, "account": e.account, "wei": e.amount}))
         .collect();
-    let segments: Vec<Value> = record.segments.iter().map(Segment::json).collect();
+    let rows = |facts: &[Fact]| facts.iter().map(Fact::json).collect::<Vec<Value>>();
     let decision = decision.map(serde_json::to_value).transpose()?;
     Ok(json!({
         "job": job.to_string(),
         "decision": decision,
-        "ledger": {"steps": steps, "segments": segments, "entries": entries},
+        "ledger": {"steps": steps, "segments": rows(&record.segments), "ai_jobs": rows(&record.ai_jobs), "entries": entries},
     }))
 }
 

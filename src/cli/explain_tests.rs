@@ -1,6 +1,6 @@
 //! A job explained from a journal and a ledger that were really written.
 use super::*;
-use crate::cli::ledger::tests::data_folder;
+use crate::cli::ledger::tests::{data_folder, mixed_folder};
 use crate::domain::decision::Candidate;
 use crate::state::store::journal::Keep;
 
@@ -76,4 +76,25 @@ fn a_job_in_doubt_says_so_without_a_journal_record() {
 fn an_unknown_job_is_a_clear_error() {
     let told = explained(3, ExplainOutput::Table).unwrap_err().to_string();
     assert!(told.contains("nothing is known of job 00000000000000000000000003"), "{told}");
+}
+
+#[test]
+fn an_ai_job_shows_its_units_and_wei() {
+    let dir = mixed_folder();
+    let told = |output| {
+        let mut out = Vec::new();
+        run(&ExplainArgs { job: JobId(3), output }, dir.path(), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let text = told(ExplainOutput::Table);
+    let lines = [
+        " result of rig2 in 1,450 ms, first byte after 210 ms   llm org/llm, asked by grpc   tokens made 99 after 12 read",
+        " 256 tokens x 7 / 10 wei = 179 wei   worker 134   pool 44   rounding 1   posted, entries #4 to #7",
+    ];
+    for line in lines {
+        assert!(text.lines().any(|told| told == line), "{text}");
+    }
+    let json: Value = serde_json::from_str(&told(ExplainOutput::Json)).unwrap();
+    assert_eq!(json["ledger"]["ai_jobs"][0]["made_tokens"], 99);
+    assert_eq!(json["ledger"]["segments"], json!([]));
 }

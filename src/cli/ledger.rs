@@ -39,14 +39,17 @@ pub enum By {
     Worker,
     Orchestrator,
     Day,
+    /// AI pipeline and model; segments are `transcoding`
+    Pipeline,
 }
 
-/// Prints posted segments and their wei.
+/// Prints posted segments and AI jobs, and their wei.
 pub fn report(args: &ReportArgs, data: &Path, out: &mut dyn Write) -> Result<()> {
     let (by, name) = match args.by {
         By::Worker => (ledger::By::Worker, "worker"),
         By::Orchestrator => (ledger::By::Orchestrator, "orchestrator"),
         By::Day => (ledger::By::Day, "day"),
+        By::Pipeline => (ledger::By::Pipeline, "pipeline"),
     };
     let from_ms = args.from.as_deref().map(|text| midnight(text, "--from", 0)).transpose()?;
     let before_ms = args.to.as_deref().map(|text| midnight(text, "--to", 1)).transpose()?;
@@ -56,23 +59,20 @@ pub fn report(args: &ReportArgs, data: &Path, out: &mut dyn Write) -> Result<()>
         return Err(anyhow!("--from lies after --to; swap them"));
     }
     let rows = ledger::report(&data.join(FILE), by, Range { from_ms, before_ms })?;
-    report_sheet(name, &rows).print(args.output, out).context("printing the report")
+    let sheet = match args.by {
+        By::Pipeline => sheet_of(&rows, &[&[name, "jobs", "unit", "units"], &MONEY[..]].concat(), pipeline_cells),
+        _ => sheet_of(&rows, &[&[name], &FIGURES[..], &MONEY].concat(), cells),
+    };
+    sheet.print(args.output, out).context("printing the report")
 }
 
-fn report_sheet(name: &'static str, rows: &[ReportRow]) -> Sheet {
-    let mut sheet = Sheet::new(&[
-        name,
-        "segments",
-        "uncounted",
-        "pixels_reported",
-        "pixels_computed",
-        "pixels_credited",
-        "real_time_ratio",
-        "gross_wei",
-        "commission_wei",
-        "worker_wei",
-        "rounding_wei",
-    ]);
+const FIGURES: [&str; 7] =
+    ["segments", "ai_jobs", "uncounted", "pixels_reported", "pixels_computed", "pixels_credited", "real_time_ratio"];
+
+const MONEY: [&str; 4] = ["gross_wei", "commission_wei", "worker_wei", "rounding_wei"];
+
+fn sheet_of(rows: &[ReportRow], columns: &[&'static str], cells: impl Fn(&ReportRow) -> Vec<Cell>) -> Sheet {
+    let mut sheet = Sheet::new(columns);
     for row in rows {
         sheet.row(cells(row));
     }
@@ -88,19 +88,34 @@ fn report_sheet(name: &'static str, rows: &[ReportRow]) -> Sheet {
 }
 
 fn cells(row: &ReportRow) -> Vec<Cell> {
-    vec![
+    let mut cells = vec![
         Cell::text(row.key.clone()),
         Cell::count(row.segments),
+        Cell::count(row.ai_jobs),
         Cell::count(row.uncounted),
         Cell::count(row.pixels_reported),
         Cell::count(row.pixels_computed),
         Cell::count(row.pixels_credited),
         Cell::milli(row.mean_real_time_milli()),
-        Cell::wei(row.gross),
-        Cell::wei(row.commission),
-        Cell::wei(row.worker_share),
-        Cell::wei(row.rounding),
-    ]
+    ];
+    cells.extend(money(row));
+    cells
+}
+
+fn pipeline_cells(row: &ReportRow) -> Vec<Cell> {
+    let jobs = row.segments.saturating_add(row.ai_jobs);
+    let mut cells = vec![Cell::text(row.key.clone()), Cell::count(jobs)];
+    // A total over several kinds of units has none.
+    match row.unit.as_str() {
+        "" => cells.extend([Cell::maybe(None::<String>), Cell::maybe(None::<String>)]),
+        unit => cells.extend([Cell::text(unit), Cell::count(row.units)]),
+    }
+    cells.extend(money(row));
+    cells
+}
+
+fn money(row: &ReportRow) -> [Cell; 4] {
+    [Cell::wei(row.gross), Cell::wei(row.commission), Cell::wei(row.worker_share), Cell::wei(row.rounding)]
 }
 
 /// Checks the whole ledger; false when something is wrong with it: the process ends with 1 then.
@@ -119,8 +134,9 @@ fn print_verdict(report: &VerifyReport, out: &mut dyn Write) -> std::io::Result<
     let count = |n: u64| grouped(&n.to_string());
     writeln!(
         out,
-        "{} segments, {} posted, {} entries, {} steps, {} under way",
+        "{} segments, {} AI jobs, {} posted, {} entries, {} steps, {} under way",
         count(report.segments),
+        count(report.ai_jobs),
         count(report.posted),
         count(report.entries),
         count(report.steps),

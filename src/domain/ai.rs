@@ -173,6 +173,18 @@ impl Pipeline {
         !matches!(self, Pipeline::LiveVideoToVideo | Pipeline::Byoc | Pipeline::App)
     }
 
+    /// Its answer brings files, which an orchestrator takes for a shorter time than texts.
+    pub fn file_result(self) -> bool {
+        matches!(
+            self,
+            Pipeline::TextToImage
+                | Pipeline::ImageToImage
+                | Pipeline::ImageToVideo
+                | Pipeline::Upscale
+                | Pipeline::TextToSpeech
+        )
+    }
+
     /// The file that a request brings along, by the name of its form field.
     pub fn file_field(self) -> Option<&'static str> {
         match self {
@@ -208,6 +220,7 @@ impl fmt::Display for ModelKey {
 // === impl Unit ===
 
 impl Unit {
+    /// The ledger holds it: never change one.
     pub fn name(self) -> &'static str {
         match self {
             Unit::Pixels => "pixels",

@@ -9,7 +9,7 @@ use super::capability::Need;
 use super::ids::{Epoch, JobId, SessionKey};
 use super::print::Print;
 use super::time::Moment;
-use super::work::{Profile, ladder_cost};
+use super::work::{Clip, Profile, ladder_cost};
 
 /// What makes service times comparable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +35,7 @@ pub struct Job {
     pub profiles: Arc<[Profile]>,
     pub need: Need,
     pub wants_hash: bool,
+    pub clip: Option<Clip>,
     /// The orchestrator's message as received; url and task number are patched in at dispatch.
     pub message: Bytes,
     pub received: Moment,

@@ -8,7 +8,7 @@ use ruint::aliases::U256;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Wei(pub U256);
 
-/// A price as a rational: `wei` for every `units` pixels.
+/// A price as a rational: `wei` for every `units` pixels, or units of an AI job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Price {
     pub wei: u128,
@@ -51,9 +51,9 @@ pub enum BadMoney {
 // === impl Price ===
 
 impl Price {
-    /// The fee for `pixels`, rounded down to a wei.
-    pub fn of(self, pixels: u64) -> Result<Wei, BadMoney> {
-        let product = U256::from(self.wei).checked_mul(U256::from(pixels)).ok_or(BadMoney::Overflow)?;
+    /// The fee for so many pixels or units, rounded down to a wei.
+    pub fn of(self, count: u64) -> Result<Wei, BadMoney> {
+        let product = U256::from(self.wei).checked_mul(U256::from(count)).ok_or(BadMoney::Overflow)?;
         product.checked_div(U256::from(self.units)).map(Wei).ok_or(BadMoney::Overflow)
     }
 }

@@ -1,5 +1,6 @@
 //! The work itself: profiles, media facts, pixels.
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
@@ -29,6 +30,14 @@ pub struct Profile {
     pub container: Container,
 }
 
+/// The part of a segment that the gateway wants, in milliseconds from its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clip {
+    pub from_ms: u64,
+    /// 0: to the end.
+    pub to_ms: u64,
+}
+
 /// What a look at the bytes told us of a piece of video.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MediaFacts {
@@ -51,6 +60,17 @@ pub struct Counted {
     pub duration_ms: u64,
     /// A fingerprint of the elementary video stream: equal for two copies of the same video.
     pub digest: u64,
+}
+
+// === impl Clip ===
+
+impl Clip {
+    /// What is left of so many seconds.
+    pub fn of(self, seconds: f64) -> f64 {
+        let [from, to] = [self.from_ms, self.to_ms].map(|ms| Duration::from_millis(ms).as_secs_f64());
+        let end = if self.to_ms == 0 { seconds } else { to.min(seconds) };
+        (end - from).max(0.0)
+    }
 }
 
 // === impl Profile ===

@@ -1,5 +1,5 @@
 //! Whether a result is true, and what it is worth: never by the worker's word alone.
-use crate::domain::work::{Codec, Container, Counted, MediaFacts, Profile};
+use crate::domain::work::{Clip, Codec, Container, Counted, MediaFacts, Profile};
 
 #[cfg(test)]
 #[path = "verify_tests.rs"]
@@ -11,6 +11,14 @@ pub struct PartClaim {
     pub reported: u64,
     pub bytes: u64,
     pub facts: MediaFacts,
+}
+
+/// What the orchestrator said of the segment's length.
+#[derive(Clone, Copy, Debug)]
+pub struct Announced {
+    pub duration_ms: u64,
+    /// Then the renditions hold this part alone.
+    pub clip: Option<Clip>,
 }
 
 /// A result that holds: pixels.
@@ -42,17 +50,17 @@ const LARGEST: u32 = 4096;
 pub fn check(
     profiles: &[Profile],
     source: Option<&MediaFacts>,
-    duration_ms: u64,
+    announced: Announced,
     parts: &[PartClaim],
 ) -> Result<Credit, String> {
     let refuse = |text: String| text.replace('%', "").chars().take(MOST_WORDS).collect::<String>();
-    judge(profiles, counted(source), duration_ms, parts).map_err(refuse)
+    judge(profiles, counted(source), announced, parts).map_err(refuse)
 }
 
 fn judge(
     profiles: &[Profile],
     source: Option<&Counted>,
-    duration_ms: u64,
+    announced: Announced,
     parts: &[PartClaim],
 ) -> Result<Credit, String> {
     if parts.len() != profiles.len() {
@@ -62,7 +70,7 @@ fn judge(
     if parts.is_empty() {
         return Err("ZeroSegments: the result holds no rendition; not paid".into());
     }
-    let span = Span { source, announced: duration_ms as f64 / 1000.0 };
+    let span = Span { source, announced: announced.duration_ms as f64 / 1000.0, clip: announced.clip };
     let mut credit = Credit { reported: 0, computed: Some(0), credited: 0 };
     for (index, (profile, part)) in profiles.iter().zip(parts).enumerate() {
         let found = judge_part(profile, &span, part);
@@ -204,6 +212,7 @@ fn right_frames(profile: &Profile, span: &Span<'_>, found: &Counted) -> Result<(
 struct Span<'a> {
     source: Option<&'a Counted>,
     announced: f64,
+    clip: Option<Clip>,
 }
 
 // === impl Span ===
@@ -212,18 +221,24 @@ impl Span<'_> {
     /// Frames to expect, least and most: the two accounts of a segment's length may differ.
     /// None where the profile follows a source that was not counted.
     fn frames(&self, profile: &Profile) -> Option<(f64, f64)> {
-        if profile.fps == 0 {
-            return self.source.map(|source| (source.frames as f64, source.frames as f64));
-        }
-        let rate = profile.rate(0.0);
         let counted = self.source.filter(|s| s.duration_ms > 0).map(|s| s.duration_ms as f64 / 1000.0);
         let own = counted.unwrap_or(self.announced);
-        Some((rate * own.min(self.announced), rate * own.max(self.announced)))
+        if profile.fps == 0 {
+            let share = if self.clip.is_some() && own > 0.0 { self.wanted(own) / own } else { 1.0 };
+            return self.source.map(|source| (source.frames as f64 * share, source.frames as f64 * share));
+        }
+        let rate = profile.rate(0.0);
+        Some((rate * self.wanted(own.min(self.announced)), rate * self.wanted(own.max(self.announced))))
+    }
+
+    /// What the gateway wants of a segment of so many seconds.
+    fn wanted(&self, seconds: f64) -> f64 {
+        self.clip.map_or(seconds, |clip| clip.of(seconds))
     }
 
     /// The most frames that are paid where nothing is counted.
     fn most_frames(&self, profile: &Profile) -> u64 {
-        let most = self.frames(profile).map_or(BELIEVED_RATE * self.announced, |(_, most)| most);
+        let most = self.frames(profile).map_or(BELIEVED_RATE * self.wanted(self.announced), |(_, most)| most);
         (most + FRAMES_OFF).ceil() as u64
     }
 

@@ -21,11 +21,15 @@ fn source() -> MediaFacts {
     video(1280, 720, 60, 1)
 }
 
+fn whole(duration_ms: u64) -> Announced {
+    Announced { duration_ms, clip: None }
+}
+
 const SD: u64 = 640 * 360 * 60;
 
 /// One rendition of the usual source.
 fn one(profile: Profile, part: PartClaim) -> Result<Credit, String> {
-    check(&[profile], Some(&source()), 2000, &[part])
+    check(&[profile], Some(&source()), whole(2000), &[part])
 }
 
 fn refused(result: Result<Credit, String>, holds: &str) {
@@ -39,7 +43,7 @@ fn a_true_result_is_paid_to_the_pixel() {
     let profiles = [profile(640, 360, 30), profile(426, 240, 0)];
     let parts = [part(video(640, 360, 60, 2)), part(video(426, 240, 60, 3))];
     let sum = SD + 426 * 240 * 60;
-    let credit = check(&profiles, Some(&source()), 2000, &parts).unwrap();
+    let credit = check(&profiles, Some(&source()), whole(2000), &parts).unwrap();
     assert_eq!(credit, Credit { reported: sum, computed: Some(sum), credited: sum });
 }
 
@@ -55,7 +59,7 @@ fn reporting_one_pixel_more_is_refused_with_both_numbers() {
     let lie = PartClaim { reported: SD + 1, ..part(video(640, 360, 60, 2)) };
     let parts = [part(video(854, 480, 60, 3)), lie, part(video(426, 240, 60, 4))];
     let profiles = [profile(854, 480, 30), profile(640, 360, 30), profile(426, 240, 30)];
-    let text = check(&profiles, Some(&source()), 2000, &parts).unwrap_err();
+    let text = check(&profiles, Some(&source()), whole(2000), &parts).unwrap_err();
     assert_eq!(text, "rendition 2 of 3 (640x360): you reported 13824001 pixels, we counted 13824000; not paid");
 }
 
@@ -63,8 +67,11 @@ fn reporting_one_pixel_more_is_refused_with_both_numbers() {
 fn what_is_wrong_is_said() {
     let sd = || profile(640, 360, 30);
     let good = || part(video(640, 360, 60, 2));
-    refused(check(&[sd(), sd()], None, 2000, &[good()]), "MismatchedSegments: 1 renditions came, 2 were asked for");
-    refused(check(&[], None, 2000, &[]), "ZeroSegments");
+    refused(
+        check(&[sd(), sd()], None, whole(2000), &[good()]),
+        "MismatchedSegments: 1 renditions came, 2 were asked for",
+    );
+    refused(check(&[], None, whole(2000), &[]), "ZeroSegments");
     refused(one(sd(), PartClaim { bytes: 24, ..good() }), "ZeroSegments: it holds 24 bytes");
     refused(one(sd(), part(video(640, 360, 0, 2))), "no frame");
     refused(one(sd(), part(video(426, 240, 60, 2))), "its picture is 426x240");
@@ -82,10 +89,10 @@ fn two_sizes_cannot_be_the_same_video() {
     let profiles = [profile(640, 360, 30), profile(640, 480, 30)];
     let wide = video(1280, 720, 60, 1);
     let parts = [part(video(640, 360, 60, 2)), part(video(640, 360, 60, 2))];
-    refused(check(&profiles, Some(&wide), 2000, &parts), "renditions 1 and 2 are the same video");
+    refused(check(&profiles, Some(&wide), whole(2000), &parts), "renditions 1 and 2 are the same video");
     // Asked for twice in one size, an encoder may well give the same bytes twice.
     let twice = [profile(640, 360, 30), profile(640, 360, 30)];
-    assert!(check(&twice, Some(&wide), 2000, &parts).is_ok());
+    assert!(check(&twice, Some(&wide), whole(2000), &parts).is_ok());
 }
 
 #[test]
@@ -107,7 +114,7 @@ fn sizes_follow_the_source_as_stock_workers_scale() {
     for (from, asked, good, bad) in table {
         let origin = video(from.0, from.1, 60, 1);
         let go = |(w, h): (u32, u32)| {
-            check(&[profile(asked.0, asked.1, 30)], Some(&origin), 2000, &[part(video(w, h, 60, 2))])
+            check(&[profile(asked.0, asked.1, 30)], Some(&origin), whole(2000), &[part(video(w, h, 60, 2))])
         };
         good.iter().for_each(|size| assert!(go(*size).is_ok(), "{from:?} to {asked:?}: {size:?}"));
         bad.iter().for_each(|size| refused(go(*size), "its picture is"));
@@ -116,7 +123,7 @@ fn sizes_follow_the_source_as_stock_workers_scale() {
 
 #[test]
 fn without_the_source_one_side_must_fit() {
-    let go = |w, h| check(&[profile(640, 360, 30)], None, 2000, &[part(video(w, h, 60, 2))]);
+    let go = |w, h| check(&[profile(640, 360, 30)], None, whole(2000), &[part(video(w, h, 60, 2))]);
     for (w, h) in [(640, 360), (640, 480), (360, 640), (202, 360)] {
         assert!(go(w, h).is_ok(), "{w}x{h}");
     }
@@ -146,7 +153,7 @@ fn frames_within_two_or_a_tenth() {
     ];
     for (fps, from, frames, fine) in table {
         let origin = video(1280, 720, from, 1);
-        let result = check(&[profile(640, 360, fps)], Some(&origin), 2000, &[part(video(640, 360, frames, 2))]);
+        let result = check(&[profile(640, 360, fps)], Some(&origin), whole(2000), &[part(video(640, 360, frames, 2))]);
         assert_eq!(result.is_ok(), fine, "{fps} fps of {from} frames: {frames} ({result:?})");
         if !fine {
             refused(result, "frames, about");
@@ -158,10 +165,26 @@ fn frames_within_two_or_a_tenth() {
 fn either_account_of_the_length_will_do() {
     // Announced as 2 s, and 4 s by its own clock: between the two all is well.
     let origin = MediaFacts::Counted(Counted { width: 1280, height: 720, frames: 120, duration_ms: 4000, digest: 1 });
-    let go = |frames| check(&[profile(640, 360, 30)], Some(&origin), 2000, &[part(video(640, 360, frames, 2))]);
+    let go = |frames| check(&[profile(640, 360, 30)], Some(&origin), whole(2000), &[part(video(640, 360, frames, 2))]);
     assert!(go(60).is_ok() && go(120).is_ok());
     refused(go(40), "it has 40 frames, about 60");
     refused(go(150), "it has 150 frames, about 120");
+}
+
+#[test]
+fn of_a_clip_only_its_frames_are_expected() {
+    let clip = |from_ms, to_ms| Announced { clip: Some(Clip { from_ms, to_ms }), ..whole(2000) };
+    let go = |announced, fps, frames| {
+        check(&[profile(640, 360, fps)], Some(&source()), announced, &[part(video(640, 360, frames, 2))])
+    };
+    for fps in [30, 0] {
+        assert!(go(clip(500, 1500), fps, 30).is_ok());
+        refused(go(clip(500, 1500), fps, 60), "it has 60 frames, about 30");
+        refused(go(clip(500, 1500), fps, 10), "it has 10 frames, about 30");
+        assert!(go(clip(1500, 0), fps, 15).is_ok(), "0 is to the end");
+        assert!(go(clip(0, 9000), fps, 60).is_ok(), "there is no more than the source");
+    }
+    refused(go(clip(5000, 9000), 30, 60), "about 0");
 }
 
 #[test]
@@ -183,7 +206,7 @@ fn what_is_not_counted_is_paid_up_to_a_bound() {
     assert_eq!((greedy.computed, greedy.credited), (None, 640 * 360 * 62));
     // One of the two is counted: the sum is not.
     let mixed =
-        check(&[profile(640, 360, 30), hevc], Some(&source()), 2000, &[part(video(640, 360, 60, 2)), claim(SD)]);
+        check(&[profile(640, 360, 30), hevc], Some(&source()), whole(2000), &[part(video(640, 360, 60, 2)), claim(SD)]);
     assert_eq!(mixed.unwrap(), Credit { reported: 2 * SD, computed: None, credited: 2 * SD });
 }
 
@@ -192,7 +215,7 @@ fn a_source_that_is_not_counted_bounds_the_rate() {
     for source in [None, Some(MediaFacts::Uncounted { what: "HEVC" }), Some(MediaFacts::Broken { why: "x".into() })] {
         let go = |frames| {
             let parts = [part(video(640, 360, frames, 2))];
-            check(&[profile(640, 360, 0)], source.as_ref(), 2000, &parts).unwrap()
+            check(&[profile(640, 360, 0)], source.as_ref(), whole(2000), &parts).unwrap()
         };
         assert_eq!(go(120).credited, 640 * 360 * 120);
         let padded = go(100_000);
@@ -232,7 +255,7 @@ proptest! {
     ) {
         let parts: Vec<PartClaim> =
             parts.into_iter().map(|(reported, bytes, facts)| PartClaim { reported, bytes, facts }).collect();
-        match check(&profiles, source.as_ref(), duration, &parts) {
+        match check(&profiles, source.as_ref(), whole(duration), &parts) {
             Ok(credit) => {
                 prop_assert!(credit.credited <= credit.reported);
                 prop_assert!(credit.computed.is_none_or(|computed| credit.credited <= computed));
@@ -246,7 +269,7 @@ proptest! {
         let (w, h) = (w * 2, h * 2);
         let size = if old { old_scale((w, h), (sw, sh)) } else { new_scale((w, h), (sw, sh)) };
         let origin = video(sw, sh, 60, 1);
-        let result = check(&[profile(w, h, 30)], Some(&origin), 2000, &[part(video(size.0, size.1, 60, 2))]);
+        let result = check(&[profile(w, h, 30)], Some(&origin), whole(2000), &[part(video(size.0, size.1, 60, 2))]);
         prop_assert!(result.is_ok(), "{:?}", result);
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::capability::{Bits, Capabilities, Need};
 use crate::domain::ids::{Address, ConnId, Epoch, SessionKey, TaskId, WorkerName};
 use crate::domain::print::Print;
-use crate::domain::work::{MediaFacts, Profile};
+use crate::domain::work::{Clip, MediaFacts, Profile};
 pub use crate::state::shelf::{ShelfFull, SourceReader, SourceWriter, Spool, Stored};
 use crate::state::store::ledger::Durable;
 
@@ -149,6 +149,7 @@ pub struct NewJob {
     pub profiles: Vec<Profile>,
     pub need: Need,
     pub wants_hash: bool,
+    pub clip: Option<Clip>,
     /// The orchestrator's message, whole.
     pub message: Bytes,
 }
@@ -188,7 +189,8 @@ pub struct Offer {
     pub capacity: u32,
     /// Union of the workers' transcoding bits.
     pub bits: Bits,
-    /// The lowest version of a worker that states one.
+    /// The highest version of a worker that states one: a segment's minimum holds for the
+    /// worker that gets it, as its bits do.
     pub version: Option<String>,
 }
 

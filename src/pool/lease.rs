@@ -18,7 +18,7 @@ use crate::domain::work::{MediaFacts, Profile};
 use crate::policy::retry;
 use crate::policy::route::Prediction;
 use crate::policy::session::{self, SegmentEnd};
-use crate::policy::verify::{Credit, PartClaim, check};
+use crate::policy::verify::{Announced, Credit, PartClaim, check};
 use crate::state::shelf::SourceWriter;
 use crate::state::store::ledger::Durable;
 use crate::telemetry;
@@ -244,7 +244,8 @@ impl Claim {
         let source = self.lease.source.ended().and_then(Result::ok);
         let job = &self.lease.job;
         let duration_ms = u64::try_from(job.duration.as_millis()).unwrap_or(u64::MAX);
-        check(&job.profiles, source.as_ref(), duration_ms, &claims)
+        let announced = Announced { duration_ms, clip: job.clip };
+        check(&job.profiles, source.as_ref(), announced, &claims)
     }
 
     async fn accept(self, result: TranscodeResult, print: u64, credit: Credit, now: Moment) -> Verdict {

@@ -190,22 +190,24 @@ impl Table {
         }
     }
 
-    /// What the pool offers upstream now.
+    /// What the pool offers upstream now. An orchestrator that had these workers itself would hand
+    /// a segment to whoever can do it; so bits and version are what the best of them has, and
+    /// who gets the segment is our choice.
     pub fn offer(&self) -> Offer {
         let mut offer = Offer::default();
-        let mut lowest = None;
+        let mut highest = None;
         for seat in self.fleet.seats.iter().filter(|seat| seat.state != SeatState::Draining) {
             let capacity = seat.offered();
             offer.capacity = offer.capacity.saturating_add(capacity);
             let word = seat.caps.bits.0.first().copied().unwrap_or(0) & TRANSCODING_BITS;
             offer.bits.union(&Bits(vec![word]));
             if let Some(version) = core_version(&seat.caps.version)
-                && lowest.as_ref().is_none_or(|least| version < *least)
+                && highest.as_ref().is_none_or(|most| version > *most)
             {
-                lowest = Some(version);
+                highest = Some(version);
             }
         }
-        offer.version = lowest.map(|version| version.to_string());
+        offer.version = highest.map(|version| version.to_string());
         offer
     }
 }

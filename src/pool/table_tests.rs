@@ -40,6 +40,7 @@ fn job(session: &str, now: Moment) -> Job {
         profiles: vec![side(1280, 720)].into(),
         need: Need::default(),
         wants_hash: false,
+        clip: None,
         message: bytes::Bytes::new(),
         received: now,
         received_unix_ms: 0,
@@ -109,4 +110,16 @@ fn coming_back_does_not_end_a_rest() {
             table.seat(&Asking::segment(&job), &[], &rules, at(12.0)).is_ok_and(|s| s.pick.conn == ConnId(2)) || n >= 8
         );
     }
+}
+
+#[test]
+fn the_offer_has_what_the_best_of_the_workers_has() {
+    let with = |n, version: &str, bits| {
+        let mut seat = seat(n);
+        (seat.caps.version, seat.caps.bits) = (version.into(), Bits(vec![bits]));
+        seat
+    };
+    let (table, _) = table([with(1, "0.8.8", 0b011), with(2, "0.9.1-3f1a2b4c", 0b101), with(3, "undefined", 0b001)]);
+    let offer = table.offer();
+    assert_eq!((offer.bits, offer.version.as_deref()), (Bits(vec![0b111]), Some("0.9.1")));
 }

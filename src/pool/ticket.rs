@@ -97,6 +97,7 @@ impl Pool {
             profiles: new.profiles.into(),
             need: new.need,
             wants_hash: new.wants_hash,
+            clip: new.clip,
             message: new.message,
             received,
             received_unix_ms: unix_ms,

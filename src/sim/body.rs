@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::mpsc;
 
 /// Chunks that are there already. Cheap to clone.
 #[derive(Clone)]
@@ -15,6 +16,14 @@ pub(super) struct Chunks {
     left: u64,
     /// After the chunks nothing more comes and no end either.
     stalls: bool,
+}
+
+/// What a worker posts.
+pub(super) enum Upload {
+    /// A buffer: it can be sent again.
+    Whole(Chunks),
+    /// Sent as it is made; over when its sender is gone.
+    Stream(mpsc::Receiver<Bytes>),
 }
 
 /// A DATA frame as Go's client writes it to a server that invites long ones.
@@ -75,5 +84,40 @@ impl Body for Chunks {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left)
+    }
+}
+
+// === impl Upload ===
+
+impl Upload {
+    /// The same once more, when it is a buffer.
+    pub(super) fn again(&self) -> Option<Upload> {
+        match self {
+            Upload::Whole(chunks) => Some(Upload::Whole(chunks.clone())),
+            Upload::Stream(_) => None,
+        }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Upload::Whole(chunks) => Pin::new(chunks).poll_frame(cx),
+            Upload::Stream(pieces) => pieces.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Upload::Whole(chunks) if chunks.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Upload::Whole(chunks) => chunks.size_hint(),
+            Upload::Stream(_) => SizeHint::default(),
+        }
     }
 }

@@ -41,6 +41,10 @@ impl Tasks {
         self.tracker.close();
     }
 
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+
     pub(super) fn ended(&self) -> WaitForCancellationFuture<'_> {
         self.ended.cancelled()
     }

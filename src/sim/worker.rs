@@ -1,7 +1,7 @@
 //! A simulated transcoder that keeps go-livepeer's rules, with an own way of working or failing.
-mod http;
+pub(super) mod http;
 mod job;
-mod register;
+pub(super) mod register;
 mod transcode;
 
 use std::io;

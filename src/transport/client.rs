@@ -48,6 +48,17 @@ pub enum Speak {
     H2,
 }
 
+/// Which certificates a peer may show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Any, for peers that make a new one at every start.
+    Any,
+    /// One that an authority of this system signed for the peer's name.
+    System,
+    /// The one with this SHA-256.
+    Pinned([u8; 32]),
+}
+
 /// Makes connections. Cheap to clone.
 #[derive(Clone)]
 pub struct Dialer {
@@ -135,7 +146,12 @@ impl fmt::Display for Origin {
 impl Dialer {
     /// `timeout` is for the whole of resolving, connecting and shaking hands.
     pub fn new(timeout: Duration) -> Result<Dialer, rustls::Error> {
-        Ok(Dialer { h1: connector(b"http/1.1")?, h2: connector(b"h2")?, timeout })
+        Dialer::trusting(Trust::Any, timeout)
+    }
+
+    /// The same for peers that must show who they are.
+    pub fn trusting(trust: Trust, timeout: Duration) -> Result<Dialer, rustls::Error> {
+        Ok(Dialer { h1: connector(trust, b"http/1.1")?, h2: connector(trust, b"h2")?, timeout })
     }
 
     /// A connection to wherever the name leads: for hosts that the operator named.
@@ -206,18 +222,33 @@ impl Dialer {
     }
 }
 
-fn connector(alpn: &[u8]) -> Result<TlsConnector, rustls::Error> {
+fn connector(trust: Trust, alpn: &[u8]) -> Result<TlsConnector, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Arc::new(verify::AnyCertificate::new(&provider));
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let pin = match trust {
+        Trust::System => None,
+        Trust::Any => Some(None),
+        Trust::Pinned(pin) => Some(Some(pin)),
+    };
+    let mut config = match pin {
+        None => builder.with_root_certificates(system_roots()),
+        Some(pin) => {
+            let verifier = Arc::new(verify::AnyCertificate::new(&provider, pin));
+            builder.dangerous().with_custom_certificate_verifier(verifier)
+        }
+    }
+    .with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
     // A resumed session tells the certificate of the first one; we want to see a restart.
     config.resumption = Resumption::disabled();
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// Those that can be read; a system without any lets no certificate pass.
+fn system_roots() -> rustls::RootCertStore {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
 }
 
 // === impl Fingerprint ===

@@ -3,6 +3,7 @@ mod ai;
 #[cfg(test)]
 mod ai_tests;
 mod codec;
+mod hardware;
 mod notice;
 mod patch;
 mod register;
@@ -14,6 +15,7 @@ pub use ai::{
     write_ai_notice, write_ai_register,
 };
 pub use codec::RawCodec;
+pub use hardware::write_hardware;
 pub use notice::{BadNotice, Notice, NoticeKind, read_notice};
 pub use patch::{end_session, patch_notice};
 pub use register::{Register, read_register, write_register};

@@ -5,9 +5,9 @@ mod reader;
 mod tests;
 mod writer;
 
-pub use head::{PartHead, boundary_from_content_type};
+pub use head::{PartHead, boundary_from_content_type, form_boundary};
 pub use reader::{Event, Reader};
-pub use writer::{PartOut, Writer};
+pub use writer::{FileOut, PartOut, Writer};
 
 /// Parts that a body may have: a result has at most 64 renditions or, with hashes, half as many.
 pub const MOST_PARTS: u32 = 64;
@@ -17,7 +17,7 @@ pub const MOST_HEAD: usize = 4 << 10;
 /// Why a body is not the multipart that it claims to be. Parts are counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadMultipart {
-    #[error("the Content-Type is not multipart/mixed with a boundary")]
+    #[error("the Content-Type is not the multipart that it must be, with a boundary")]
     ContentType,
     #[error("the boundary in the Content-Type is malformed")]
     Boundary,

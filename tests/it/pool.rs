@@ -108,6 +108,7 @@ pub fn new_job(session: &str, task: i64) -> NewJob {
         }],
         need: Need::default(),
         wants_hash: false,
+        clip: None,
         message: Bytes::from_static(b"raw"),
     }
 }

@@ -154,6 +154,7 @@ fn new_job(number: i64, message: Bytes) -> NewJob {
         }],
         need: Need::default(),
         wants_hash: false,
+        clip: None,
         message,
     }
 }

@@ -49,6 +49,7 @@ async fn segment(uplink: &Arc<Uplink>, notice: Notice, raw: Bytes, epoch: &Epoch
         profiles: notice.profiles,
         need: notice.need,
         wants_hash: notice.wants_hash,
+        clip: notice.clip,
         message: raw,
     };
     match uplink.pool.submit(new) {

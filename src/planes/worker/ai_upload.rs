@@ -80,7 +80,7 @@ impl Part {
             let why = format!("part {number}: a file is {PNG_TYPE}, {VIDEO_TYPE} or {WAV_TYPE}, not {essence:.60}");
             Broken::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why)
         })?;
-        let name = head.file_name.ok_or_else(|| bad(format!("part {number}: the file has no name")))?;
+        let name = head.parameter("filename").ok_or_else(|| bad(format!("part {number}: the file has no name")))?;
         if before.iter().any(|file| file.name == name) {
             return Err(bad(format!("part {number}: a second file of one name")));
         }

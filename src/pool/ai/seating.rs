@@ -9,7 +9,7 @@ use crate::domain::capability::{Bits, Capabilities, core_version};
 use crate::domain::ids::ConnId;
 use crate::domain::score::Scores;
 use crate::domain::seat::{Road, Seat, SeatState};
-use crate::pool::api::{Mode, Refusal, Worker};
+use crate::pool::api::{Mode, Refusal, Spool, Worker};
 use crate::pool::seating::{LINE, Seated};
 use crate::pool::table::{Line, Table};
 use crate::pool::{Inner, Pool};
@@ -88,6 +88,18 @@ impl Pool {
     /// Every model that somebody here serves, capacities summed, whichever road it takes.
     pub fn ai_models(&self) -> Vec<ModelOffer> {
         summed(&self.inner.ai_table.lock(), |_, _| true)
+    }
+
+    /// Whether a worker that dialled us has this model: a job for it needs its file on the shelf.
+    pub fn ai_has_worker(&self, key: &ModelKey) -> bool {
+        let table = self.inner.ai_table.lock();
+        table.fleet.seats.iter().any(|seat| seat.road == Road::Worker && seat.offer(key).is_some())
+    }
+
+    /// Room for a request's file, before its job is let in.
+    pub fn ai_spool(&self) -> Spool {
+        let limits = &self.rules().limits;
+        self.inner.shelf.spool(limits.memory_bytes, limits.source_bytes)
     }
 
     /// Whether a seat stands, for who keeps facts of its own beside it.

@@ -170,10 +170,19 @@ impl AiTicket {
     /// Gives the request to one worker after another until there is an answer; returns at the
     /// latest when it is due.
     pub async fn work(&mut self, request: Arc<AiRequest>) -> AiAnswer {
+        self.work_with(None, request).await
+    }
+
+    /// The same, beginning with a lease that was taken before.
+    pub async fn work_from(&mut self, attempt: AiAttempt, request: Arc<AiRequest>) -> AiAnswer {
+        self.work_with(Some(attempt), request).await
+    }
+
+    async fn work_with(&mut self, first: Option<AiAttempt>, request: Arc<AiRequest>) -> AiAnswer {
         let due = self.inner.clock.instant(self.job.answer_by);
         let gone = self.gone.clone();
         let worked = tokio::select! {
-            worked = timeout_at(due, self.attempts(request)) => worked,
+            worked = timeout_at(due, self.attempts(first, request)) => worked,
             () = gone.cancelled() => return AiAnswer::Gone,
         };
         match worked {
@@ -193,10 +202,14 @@ impl AiTicket {
         AiAnswer::Error(failure)
     }
 
-    async fn attempts(&mut self, request: Arc<AiRequest>) -> Result<AiAnswer, Failure> {
+    async fn attempts(&mut self, mut first: Option<AiAttempt>, request: Arc<AiRequest>) -> Result<AiAnswer, Failure> {
         let mut last = None;
         loop {
-            let mut attempt = match self.lease().await {
+            let leased = match first.take() {
+                Some(attempt) => Ok(attempt),
+                None => self.lease().await,
+            };
+            let mut attempt = match leased {
                 Ok(attempt) => attempt,
                 // What the last worker said tells more than that there is no other.
                 Err(Failure::NoWorker(none)) => return Err(last.unwrap_or(Failure::NoWorker(none))),

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use crate::sim::body::Chunks;
+use crate::sim::body::Upload;
 use crate::sim::tasks::Tasks;
 use crate::sim::tls::{Alpn, Dialer};
 
@@ -26,28 +26,28 @@ const MOST_REPLY: usize = 4096;
 type Download = http1::SendRequest<Empty<Bytes>>;
 
 /// The pool of HTTP/1.1 connections.
-pub(super) struct Downloads {
+pub(in crate::sim) struct Downloads {
     dialer: Dialer,
     idle: Mutex<Vec<(SocketAddr, Download)>>,
 }
 
 /// The result connection of one registration: made when first needed, and again when it broke.
-pub(super) struct Results {
+pub(in crate::sim) struct Results {
     pool: SocketAddr,
     dialer: Dialer,
     tasks: Tasks,
-    open: tokio::sync::Mutex<Option<http2::SendRequest<Chunks>>>,
+    open: tokio::sync::Mutex<Option<http2::SendRequest<Upload>>>,
 }
 
 // === impl Downloads ===
 
 impl Downloads {
-    pub(super) fn new(dialer: Dialer) -> Downloads {
+    pub(in crate::sim) fn new(dialer: Dialer) -> Downloads {
         Downloads { dialer, idle: Mutex::default() }
     }
 
     /// The bytes behind an address, or the text of an error result.
-    pub(super) async fn get(&self, tasks: &Tasks, url: &str) -> Result<Bytes, String> {
+    pub(in crate::sim) async fn get(&self, tasks: &Tasks, url: &str) -> Result<Bytes, String> {
         match timeout(DOWNLOAD, self.fetch(tasks, url)).await {
             Ok(Ok(Ok(bytes))) => Ok(bytes),
             Ok(Ok(Err(status))) => Err(status.to_string()),
@@ -119,14 +119,18 @@ impl Downloads {
 // === impl Results ===
 
 impl Results {
-    pub(super) fn new(pool: SocketAddr, dialer: Dialer, tasks: Tasks) -> Results {
+    pub(in crate::sim) fn new(pool: SocketAddr, dialer: Dialer, tasks: Tasks) -> Results {
         Results { pool, dialer, tasks, open: tokio::sync::Mutex::default() }
     }
 
     /// Posts once: the status and the reply's text. No timeout, as Go's bare transport.
-    pub(super) async fn post(&self, request: Request<Chunks>) -> io::Result<(StatusCode, String)> {
-        let mut sent = self.connection().await?.send_request(request.clone()).await;
-        if sent.as_ref().is_err_and(unprocessed) {
+    pub(in crate::sim) async fn post(&self, request: Request<Upload>) -> io::Result<(StatusCode, String)> {
+        let (parts, body) = request.into_parts();
+        let again = body.again().map(|body| Request::from_parts(parts.clone(), body));
+        let mut sent = self.connection().await?.send_request(Request::from_parts(parts, body)).await;
+        if sent.as_ref().is_err_and(unprocessed)
+            && let Some(request) = again
+        {
             // The body is a buffer: it is sent again, on a new connection.
             *self.open.lock().await = None;
             sent = self.connection().await?.send_request(request).await;
@@ -137,7 +141,7 @@ impl Results {
         Ok((status, String::from_utf8_lossy(&reply).trim().to_owned()))
     }
 
-    async fn connection(&self) -> io::Result<http2::SendRequest<Chunks>> {
+    async fn connection(&self) -> io::Result<http2::SendRequest<Upload>> {
         let mut open = self.open.lock().await;
         if let Some(sender) = open.as_mut()
             && sender.ready().await.is_ok()

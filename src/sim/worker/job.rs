@@ -12,7 +12,7 @@ use super::register::Registration;
 use super::transcode::{self, Made};
 use super::{Behaviour, Shared};
 use crate::domain::capability::{Bits, Capabilities};
-use crate::sim::body::Chunks;
+use crate::sim::body::{Chunks, Upload};
 use crate::wire::headers::{
     CREDENTIALS, ERROR_TYPE, INCOMPATIBLE, MPEGTS_TYPE, PIXELS, RESULTS_PATH, TASK_ID, TRANSCODER_AUTHORIZATION,
 };
@@ -126,7 +126,7 @@ async fn post(shared: &Shared, registration: &Registration, task: i64, pixels: u
         .header(header::CONTENT_TYPE, kind)
         .header(header::CONTENT_LENGTH, body.length())
         .header(header::USER_AGENT, "Go-http-client/2.0")
-        .body(body);
+        .body(Upload::Whole(body));
     let Ok(request) = request else { return };
     let counters = &shared.counters;
     match registration.results.post(request).await {

@@ -55,7 +55,7 @@ pub struct JournalWriter {
 impl Journal {
     pub fn open(path: &Path, keep: Keep) -> Result<(Journal, JournalWriter), StoreFault> {
         let mut db = sqlite::open_to_write(path, Sync::Normal)?;
-        sqlite::settle_schema(&mut db, path, WHAT, VERSION, DDL)?;
+        sqlite::settle_schema(&mut db, path, WHAT, &[DDL])?;
         let (queue, records) = sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
         let writer = JournalWriter { db, path: path.to_owned(), keep, records, dropped: dropped.clone() };

@@ -7,7 +7,6 @@ use super::sqlite::{self, StoreFault, Sync};
 use crate::domain::ids::{Address, WorkerName};
 use crate::state::roster::{Invitation, LIVE_TOKENS, RosterFault, Token};
 
-const VERSION: i64 = 1;
 const WHAT: &str = "roster of workers";
 
 const DDL: &str = "
@@ -142,7 +141,7 @@ fn refusal(tx: &Transaction<'_>, wish: &Invitation, now_ms: u64) -> rusqlite::Re
 
 fn open(path: &Path) -> Result<Connection, StoreFault> {
     let mut db = sqlite::open_to_write(path, Sync::Full)?;
-    sqlite::settle_schema(&mut db, path, WHAT, VERSION, DDL)?;
+    sqlite::settle_schema(&mut db, path, WHAT, &[DDL])?;
     Ok(db)
 }
 

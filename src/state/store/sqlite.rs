@@ -105,23 +105,25 @@ pub fn open_to_read(path: &Path) -> Result<Connection, StoreFault> {
     Ok(db)
 }
 
-/// Makes the schema in an empty file, or checks that the file has this very version of it.
-/// The schema's own text makes the table `schema_version`.
-pub fn settle_schema(db: &mut Connection, path: &Path, what: &str, version: i64, ddl: &str) -> Result<(), StoreFault> {
+/// Makes the schema in an empty file, or gives an older file what it lacks, all or nothing.
+/// `versions` holds what each version adds, from 1 on; the first one's text makes the table
+/// `schema_version`, which gets a row for each version that a file has been given.
+pub fn settle_schema(db: &mut Connection, path: &Path, what: &str, versions: &[&str]) -> Result<(), StoreFault> {
     let fault = |error: rusqlite::Error| StoreFault::from_sqlite(path, &error);
+    let newest = i64::try_from(versions.len()).unwrap_or(i64::MAX);
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fault)?;
     let tables: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fault)?;
-    if tables > 0 {
-        drop(tx);
-        return check_schema(db, path, what, version);
+    let found = if tables > 0 { check_schema(&tx, path, what, newest)? } else { 0 };
+    for (version, added) in (1..=newest).zip(versions).filter(|(version, _)| *version > found) {
+        tx.execute_batch(added).map_err(fault)?;
+        tx.execute("INSERT INTO schema_version (version, what) VALUES (?1, ?2)", (version, what)).map_err(fault)?;
     }
-    tx.execute_batch(ddl).map_err(fault)?;
-    tx.execute("INSERT INTO schema_version (version, what) VALUES (?1, ?2)", (version, what)).map_err(fault)?;
     tx.commit().map_err(fault)
 }
 
-/// Refuses a file of another kind or another version.
-pub fn check_schema(db: &Connection, path: &Path, what: &str, version: i64) -> Result<(), StoreFault> {
+/// The version of the schema that a file has. Refuses a file of another kind, and one of a
+/// version that this program does not know.
+pub fn check_schema(db: &Connection, path: &Path, what: &str, newest: i64) -> Result<i64, StoreFault> {
     let known = "SELECT count(*) FROM sqlite_schema WHERE name = 'schema_version'";
     let fault = |error: rusqlite::Error| StoreFault::from_sqlite(path, &error);
     let known: i64 = db.query_row(known, [], |row| row.get(0)).map_err(fault)?;
@@ -133,14 +135,14 @@ pub fn check_schema(db: &Connection, path: &Path, what: &str, version: i64) -> R
     let read = "SELECT version, what FROM schema_version ORDER BY version DESC LIMIT 1";
     let (found, kind): (i64, String) =
         db.query_row(read, [], |row| Ok((row.get(0)?, row.get(1)?))).map_err(|_| other())?;
-    if kind != what {
+    if kind != what || found < 1 {
         return Err(other());
     }
-    if found != version {
-        let cause = format!("it has schema {found}, and this program knows schema {version} only");
+    if found > newest {
+        let cause = format!("it has schema {found}, and this program knows schemas up to {newest} only");
         return Err(StoreFault::new(path, cause, "run the version of the program that wrote it, or restore a backup"));
     }
-    Ok(())
+    Ok(found)
 }
 
 fn look_at_folder(path: &Path) -> Result<(), StoreFault> {

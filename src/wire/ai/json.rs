@@ -58,7 +58,7 @@ impl<'a> Object<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Object<'a>, D::Error> {
-        from.deserialize_map(ObjectVisitor).map(|Object(keys)| Object(keys))
+        from.deserialize_map(ObjectVisitor)
     }
 }
 
@@ -100,7 +100,7 @@ pub(super) fn text<'a>(value: &'a RawValue) -> Option<Cow<'a, str>> {
     serde_json::from_str::<Key<'a>>(value.get()).ok().map(|Key(text)| text)
 }
 
-pub(super) fn array<'a>(value: &'a RawValue) -> Option<Vec<&'a RawValue>> {
+pub(super) fn array(value: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(value.get()).ok()
 }
 

@@ -150,7 +150,7 @@ pub fn form_to_request(pipeline: Pipeline, fields: &[(String, String)]) -> Resul
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, value) in fields {
         if seen.insert(name, value).is_some() {
-            return Err(BadRequest::new(pipeline, name.get(..64).unwrap_or("body"), "it stands there twice"));
+            return Err(BadRequest::new(pipeline, &name.chars().take(64).collect::<String>(), "it stands there twice"));
         }
     }
     let mut out = format!("{{\"{file}\":null");

@@ -7,7 +7,7 @@ use prost::Message;
 use super::patch::{TASK_TAG, task_of};
 use super::{MOST_WORDS, pb};
 use crate::domain::capability::{Bits, Need};
-use crate::domain::work::{Codec, Container, Profile};
+use crate::domain::work::{Clip, Codec, Container, Profile};
 
 /// A stock notice is under 2 KiB.
 const MOST_BYTES: usize = 256 << 10;
@@ -34,8 +34,8 @@ pub struct Notice {
     pub wants_hash: bool,
     pub manifest: String,
     pub sequence: i64,
-    /// A clip: only this part of the source, in milliseconds.
-    pub clip: Option<(u64, u64)>,
+    /// Only this part of the source.
+    pub clip: Option<Clip>,
     pub reinit: bool,
     /// Who the orchestrator says that it is.
     pub orchestrator: String,
@@ -83,7 +83,7 @@ fn read(raw: &Bytes) -> Result<NoticeKind, &'static str> {
     let duration_ms = read_duration(segment.duration)?;
     let manifest = read_manifest(&segment.manifest_id)?;
     let profiles = read_profiles(&segment)?;
-    let clip = segment.segment_parameters.map(|clip| (clip.from, clip.to));
+    let clip = segment.segment_parameters.map(|clip| Clip { from_ms: clip.from, to_ms: clip.to });
     Ok(NoticeKind::Segment(Notice {
         session,
         url: message.url,

@@ -7,7 +7,7 @@ use super::pb::{self, video_profile};
 use super::*;
 use crate::domain::capability::{Bits, Capabilities, DEFAULT_BITS, Need};
 use crate::domain::ids::Address;
-use crate::domain::work::{Codec, Container};
+use crate::domain::work::{Clip, Codec, Container};
 
 fn profile(name: &str, width: i32, height: i32) -> pb::VideoProfile {
     pb::VideoProfile { name: name.into(), width, height, fps: 30, ..Default::default() }
@@ -66,7 +66,7 @@ fn a_notice_is_read_whole() {
     assert_eq!(notice.url, "https://o.example/stream/s1/7.tempfile");
     assert_eq!((notice.manifest.as_str(), notice.orchestrator.as_str()), ("stream", "0xabc"));
     assert!(notice.wants_hash && notice.reinit);
-    assert_eq!(notice.clip, Some((10, 20)));
+    assert_eq!(notice.clip, Some(Clip { from_ms: 10, to_ms: 20 }));
     let [rendition] = notice.profiles.as_slice() else { panic!("{:?}", notice.profiles) };
     assert_eq!((&*rendition.name, rendition.width, rendition.height, rendition.fps), ("P240p", 426, 240, 30));
     assert_eq!((rendition.codec, rendition.container), (Codec::H264, Container::MpegTs));

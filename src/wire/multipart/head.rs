@@ -1,10 +1,9 @@
 //! The lines around the bytes: the boundary, and the headers of a part.
 use super::{BadMultipart, PartFault};
-use crate::wire::headers::{self, MULTIPART_TYPE};
+use crate::wire::headers::{self, FORM_TYPE, MULTIPART_TYPE};
 
 const MOST_BOUNDARY: usize = 70;
 const MOST_TYPE: usize = 128;
-const MOST_FILE_NAME: usize = 128;
 
 /// The headers of a part that mean something to us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,14 +13,65 @@ pub struct PartHead {
     pub content_length: Option<u64>,
     /// A rendition has them; a perceptual hash has not.
     pub pixels: Option<u64>,
-    /// The `filename` of its Content-Disposition; a file of an AI answer has one.
-    pub file_name: Option<String>,
+    /// The Content-Disposition; empty when the part has none that can be read.
+    pub disposition: String,
+}
+
+// === impl PartHead ===
+
+impl PartHead {
+    /// A parameter of the Content-Disposition: `name`, `filename`.
+    pub fn parameter(&self, wanted: &str) -> Option<String> {
+        let (_, mut rest) = self.disposition.split_once(';')?;
+        loop {
+            let (name, after) = rest.split_once('=')?;
+            let (value, left) = disposition_value(after);
+            if name.trim().eq_ignore_ascii_case(wanted) {
+                return Some(value);
+            }
+            rest = left;
+        }
+    }
+}
+
+/// A value with or without quotes, and what follows its semicolon. In quotes a backslash stands
+/// before a quote or another backslash.
+fn disposition_value(after: &str) -> (String, &str) {
+    let Some(quoted) = after.trim_start().strip_prefix('"') else {
+        let (value, left) = after.split_once(';').unwrap_or((after, ""));
+        return (value.trim().to_owned(), left);
+    };
+    let mut value = String::new();
+    let mut letters = quoted.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' => return (value, quoted[at + 1..].split_once(';').map_or("", |(_, left)| left)),
+            '\\' => match quoted[at + 1..].chars().next() {
+                Some(escaped @ ('"' | '\\')) => {
+                    value.push(escaped);
+                    letters.next();
+                }
+                _ => value.push(letter),
+            },
+            _ => value.push(letter),
+        }
+    }
+    (value, "")
 }
 
 /// The boundary of a `multipart/mixed` type.
 pub fn boundary_from_content_type(value: &str) -> Result<String, BadMultipart> {
+    boundary(value, MULTIPART_TYPE)
+}
+
+/// The boundary of a `multipart/form-data` type.
+pub fn form_boundary(value: &str) -> Result<String, BadMultipart> {
+    boundary(value, FORM_TYPE)
+}
+
+fn boundary(value: &str, wanted: &str) -> Result<String, BadMultipart> {
     let (kind, mut rest) = value.split_once(';').ok_or(BadMultipart::ContentType)?;
-    if !kind.trim().eq_ignore_ascii_case(MULTIPART_TYPE) {
+    if !kind.trim().eq_ignore_ascii_case(wanted) {
         return Err(BadMultipart::ContentType);
     }
     let mut found = None;
@@ -84,11 +134,10 @@ pub(super) fn read_head(mut lines: &[u8]) -> Result<PartHead, PartFault> {
             read_number(&mut head.content_length, value, "Content-Length")?;
         } else if name.eq_ignore_ascii_case(b"pixels") {
             read_number(&mut head.pixels, value, "Pixels")?;
-        } else if name.eq_ignore_ascii_case(b"content-disposition") {
-            if head.file_name.is_some() {
-                return Err(PartFault::Repeated("Content-Disposition"));
-            }
-            head.file_name = read_file_name(value);
+        } else if name.eq_ignore_ascii_case(b"content-disposition") && head.disposition.is_empty() {
+            // Transcoders do not send it: what cannot be read does not count.
+            let text = std::str::from_utf8(value).unwrap_or_default();
+            head.disposition = text.chars().filter(|c| !c.is_control()).collect();
         }
     }
     Ok(head)
@@ -101,17 +150,6 @@ fn read_type(value: &[u8]) -> Result<String, PartFault> {
         return Err(PartFault::Nested);
     }
     Ok(text.to_owned())
-}
-
-/// What cannot be read is no name; whoever needs one says so.
-fn read_file_name(value: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(value).ok()?;
-    let (_, name) = text
-        .split(';')
-        .filter_map(|field| field.split_once('='))
-        .find(|(key, _)| key.trim().eq_ignore_ascii_case("filename"))?;
-    let name = name.trim().trim_matches('"');
-    (!name.is_empty() && name.len() <= MOST_FILE_NAME).then(|| name.to_owned())
 }
 
 fn read_number(slot: &mut Option<u64>, value: &[u8], name: &'static str) -> Result<(), PartFault> {

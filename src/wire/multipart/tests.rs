@@ -104,7 +104,7 @@ fn reads_parts_with_and_without_lengths() {
     let body = "--b\nContent-Type: video/mp2t\npixels:  42 \nContent-Length: 5\n\nhello\n--b  \n\nworld--b\n\n--b\nX: y\n\n\n--b--\n\n";
     let parts = apart(body).unwrap();
     let head =
-        PartHead { content_type: MPEGTS_TYPE.into(), content_length: Some(5), pixels: Some(42), file_name: None };
+        PartHead { content_type: MPEGTS_TYPE.into(), content_length: Some(5), pixels: Some(42), ..Default::default() };
     assert_eq!(parts[0], (head, b"hello".to_vec()));
     assert_eq!(parts[1], (PartHead::default(), b"world--b\r\n".to_vec()));
     assert_eq!(parts[2], (PartHead::default(), Vec::new()));
@@ -194,6 +194,9 @@ proptest! {
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
         counted in any::<bool>(),
     ) {
+        // Without lengths a part cannot hold the delimiter; chance makes one now and then.
+        let delimiter = format!("\r\n--{BOUNDARY}");
+        prop_assume!(counted || parts.iter().all(|(data, _)| memchr::memmem::find(data, delimiter.as_bytes()).is_none()));
         let outs: Vec<_> = parts.iter()
             .map(|(data, pixels)| PartOut { content_type: MPEGTS_TYPE, length: data.len() as u64, pixels: *pixels })
             .collect();

@@ -104,7 +104,7 @@ def test_fields_of_our_registration_suit_a_stock_orchestrator(pool):
     assert sum(r.capacity for r in live) == 13
     assert len({r.peer for r in live}) == len(live), "each on a connection of its own"
     for r in live:
-        assert r.version.startswith("0.8.8"), "the lowest of all"
+        assert r.version.startswith("0.8.9"), "the highest of all: who gets a segment is our choice"
         bits = [b for b in range(64) if r.bits[0] >> b & 1]
         assert set(range(13)) <= set(bits) and not set(range(27, 37)) & set(bits), "transcoding, not AI"
         assert sorted(r.capabilities.capacities) == bits, "the map holds every bit that shall be seen"

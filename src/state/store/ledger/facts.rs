@@ -1,14 +1,14 @@
-//! The facts of a segment: the row that is written, and the lines that it is paid by.
+//! The facts of a result: the row that is written, and the lines that it is paid by.
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::post::{Fail, refused};
-use super::schema;
+use super::schema::{self, Kind};
 use crate::domain::ids::TaskId;
-use crate::domain::ledger::{Resulted, Work};
+use crate::domain::ledger::{AiDone, Resulted, Work, WorkDone};
 use crate::domain::money::{BadMoney, Signed, Split};
 
-/// What `Posted` needs of a segment.
+/// What `Posted` needs of a segment or an AI job.
 pub(super) struct Facts {
     orchestrator: String,
     worker: String,
@@ -19,28 +19,15 @@ pub(super) struct Facts {
     pub(super) digest: Vec<u8>,
 }
 
-/// The row in the order of `SEGMENT_FIELDS`.
-pub(super) fn segment_row(db: &Connection, job: &str, step: &Resulted, at_ms: i64) -> Result<Vec<Value>, Fail> {
+/// The table of a result, and its row in the order of that table's fields.
+pub(super) fn row(db: &Connection, job: &str, step: &Resulted, at_ms: i64) -> Result<(Kind, Vec<Value>), Fail> {
     let read = "SELECT orchestrator, epoch, upstream_task, session, worker, address FROM steps \
                 WHERE job = ?1 AND task = ?2 AND step = 'assigned'";
     let told: [Value; 6] = db.prepare_cached(read)?.query_row((job, step.task.0), |row| {
         Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?])
     })?;
     let [orchestrator, epoch, upstream, session, worker, address] = told;
-    let Work::Segment(done) = &step.work else { return refused("AI jobs are not written yet") };
-    if step.price.units == 0 {
-        return refused("a price for 0 pixels");
-    }
-    let least = done.encoded_computed.unwrap_or(u64::MAX).min(done.encoded_reported);
-    if done.encoded_credited > least {
-        return refused(format!("job {job}: {} pixels credited, {least} found at most", done.encoded_credited));
-    }
-    let money = |e: BadMoney| Fail::Refused(e.to_string());
-    let gross = step.price.of(done.encoded_credited).map_err(money)?;
-    let split = Split::of(gross, step.commission).map_err(money)?;
-    let pace = done.duration_ms.saturating_mul(1000) / done.response_ms.max(1);
-    let text = |amount: &dyn ToString| Value::Text(amount.to_string());
-    Ok(vec![
+    let mut row = vec![
         Value::Text(job.to_owned()),
         Value::Integer(step.task.0),
         Value::Integer(at_ms),
@@ -48,9 +35,31 @@ pub(super) fn segment_row(db: &Connection, job: &str, step: &Resulted, at_ms: i6
         epoch,
         upstream,
         session,
-        Value::Integer(done.sequence),
-        worker,
-        address,
+    ];
+    let kind = match &step.work {
+        Work::Segment(done) => {
+            row.extend([Value::Integer(done.sequence), worker, address]);
+            segment(job, done, &mut row)?;
+            Kind::Segment
+        }
+        Work::Ai(done) => {
+            row.extend([worker, address]);
+            ai_job(done, &mut row)?;
+            Kind::Ai
+        }
+    };
+    money(step, &mut row)?;
+    Ok((kind, row))
+}
+
+/// From `profiles` to `bytes_out`.
+fn segment(job: &str, done: &WorkDone, row: &mut Vec<Value>) -> Result<(), Fail> {
+    let least = done.encoded_computed.unwrap_or(u64::MAX).min(done.encoded_reported);
+    if done.encoded_credited > least {
+        return refused(format!("job {job}: {} pixels credited, {least} found at most", done.encoded_credited));
+    }
+    let pace = done.duration_ms.saturating_mul(1000) / done.response_ms.max(1);
+    row.extend([
         Value::Text(done.profiles.to_string()),
         count(done.duration_ms)?,
         count(done.response_ms)?,
@@ -62,6 +71,39 @@ pub(super) fn segment_row(db: &Connection, job: &str, step: &Resulted, at_ms: i6
         count(done.encoded_credited)?,
         count(done.bytes_in)?,
         count(done.bytes_out)?,
+    ]);
+    Ok(())
+}
+
+/// From `pipeline` to `bytes_out`.
+fn ai_job(done: &AiDone, row: &mut Vec<Value>) -> Result<(), Fail> {
+    let text = |text: &str| Value::Text(text.to_owned());
+    row.extend([
+        text(done.pipeline.name()),
+        text(&done.model),
+        text(done.door.name()),
+        text(done.pipeline.unit().name()),
+        count(done.units)?,
+        maybe(done.prompt_tokens)?,
+        maybe(done.made_tokens)?,
+        Value::Integer(i64::from(done.streamed)),
+        count(done.first_byte_ms)?,
+        count(done.response_ms)?,
+        count(done.bytes_in)?,
+        count(done.bytes_out)?,
+    ]);
+    Ok(())
+}
+
+/// From `price_wei` to `rounding`.
+fn money(step: &Resulted, row: &mut Vec<Value>) -> Result<(), Fail> {
+    if step.price.units == 0 {
+        return refused("a price for 0 units");
+    }
+    let gross = step.price.of(step.work.charged());
+    let split = gross.and_then(|gross| Split::of(gross, step.commission)).map_err(|e| Fail::Refused(e.to_string()))?;
+    let text = |amount: &dyn ToString| Value::Text(amount.to_string());
+    row.extend([
         text(&step.price.wei),
         text(&step.price.units),
         Value::Integer(i64::from(step.commission.get())),
@@ -69,13 +111,14 @@ pub(super) fn segment_row(db: &Connection, job: &str, step: &Resulted, at_ms: i6
         text(&split.commission),
         text(&split.worker),
         text(&split.rounding),
-    ])
+    ]);
+    Ok(())
 }
 
-/// A segment, when its result is recorded.
+/// A segment or an AI job, when its result is recorded.
 pub(super) fn read(db: &Connection, job: &str, task: TaskId) -> Result<Option<Facts>, Fail> {
     let read = "SELECT orchestrator, worker, gross, commission, worker_share, rounding, digest \
-                FROM segments WHERE job = ?1 AND task = ?2";
+                FROM works WHERE job = ?1 AND task = ?2";
     let facts = db.prepare_cached(read)?.query_row((job, task.0), |row| {
         Ok(Facts {
             orchestrator: row.get(0)?,

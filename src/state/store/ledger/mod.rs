@@ -1,11 +1,13 @@
 //! The ledger: every step durable before it is answered, every wei in double entry.
 mod attempts;
+mod due;
 mod facts;
 mod post;
 mod read;
 mod report;
 pub mod schema;
 mod start;
+pub mod tables;
 mod verify;
 mod writer;
 
@@ -22,7 +24,7 @@ use tokio::sync::oneshot;
 use super::sqlite::{self, StoreFault, Sync};
 use crate::domain::ledger::Step;
 
-pub use read::{EntryRow, JobRecord, Reader, Segment, StepRow};
+pub use read::{EntryRow, Fact, JobRecord, Reader, StepRow};
 pub use report::{By, Range, ReportRow, day, report};
 pub use verify::{Doubt, VerifyReport, verify};
 pub use writer::Writer;
@@ -79,7 +81,7 @@ impl Ledger {
     pub fn open(path: &Path, now_ms: u64) -> Result<(Ledger, Writer), StoreFault> {
         let mut db = sqlite::open_to_write(path, Sync::Full)?;
         let lock = lock(path)?;
-        sqlite::settle_schema(&mut db, path, schema::WHAT, schema::VERSION, schema::DDL)?;
+        sqlite::settle_schema(&mut db, path, schema::WHAT, &tables::VERSIONS)?;
         start::check_tail(&db, path)?;
         let (head, recovery) = start::recover(&mut db, path, now_ms)?;
         let (queue, commands) = sync_channel(QUEUE);

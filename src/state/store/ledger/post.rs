@@ -5,15 +5,18 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::facts;
-use super::schema::{self, Entry, GENESIS, Hash, SEGMENT_FIELDS};
+use super::schema::{self, Entry, GENESIS, Hash, Kind};
 use crate::domain::ids::{JobId, TaskId};
 use crate::domain::ledger::{Assigned, Resulted, Step};
 use crate::domain::money::Signed;
 
-static INSERT_SEGMENT: LazyLock<String> = LazyLock::new(|| {
-    let marks = "?, ".repeat(SEGMENT_FIELDS.len());
-    format!("INSERT INTO segments ({}, digest) VALUES ({marks}?)", SEGMENT_FIELDS.join(", "))
-});
+static INSERT_SEGMENT: LazyLock<String> = LazyLock::new(|| insert_into(Kind::Segment));
+static INSERT_AI_JOB: LazyLock<String> = LazyLock::new(|| insert_into(Kind::Ai));
+
+fn insert_into(kind: Kind) -> String {
+    let (fields, marks) = (kind.fields().join(", "), "?, ".repeat(kind.fields().len()));
+    format!("INSERT INTO {} ({fields}, digest) VALUES ({marks}?)", kind.table())
+}
 
 /// Why a step was not written.
 #[derive(Debug)]
@@ -113,11 +116,14 @@ impl<'t> Books<'t> {
             let why = if known.assigned { "is settled already" } else { "was never assigned" };
             return refused(format!("a result for job {job}, task {}, which {why}", step.task));
         }
-        let row = facts::segment_row(self.db, &job, step, at_ms)?;
-        let digest = schema::segment_digest(&row);
+        let (kind, row) = facts::row(self.db, &job, step, at_ms)?;
         self.note(&job, step.task, "resulted", at_ms, None)?;
-        let digest = Value::Blob(digest.to_vec());
-        self.db.prepare_cached(&INSERT_SEGMENT)?.execute(rusqlite::params_from_iter(row.iter().chain([&digest])))?;
+        let digest = Value::Blob(kind.digest(&row).to_vec());
+        let insert = match kind {
+            Kind::Segment => &INSERT_SEGMENT,
+            Kind::Ai => &INSERT_AI_JOB,
+        };
+        self.db.prepare_cached(insert)?.execute(rusqlite::params_from_iter(row.iter().chain([&digest])))?;
         Ok(())
     }
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::schema::{self, SEGMENT_FIELDS};
+use super::schema::{self, Kind};
+use super::tables;
 use crate::domain::money::Wei;
 use crate::state::store::sqlite::{self, StoreFault};
 
@@ -13,12 +14,15 @@ use crate::state::store::sqlite::{self, StoreFault};
 pub struct Reader {
     pub(super) db: Connection,
     pub(super) path: PathBuf,
+    /// Of the file's schema.
+    pub(super) version: i64,
 }
 
-/// A segment's row as stored, with its digest.
+/// The row of a segment or an AI job as stored, with its digest.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Segment {
-    /// In the order of `SEGMENT_FIELDS`.
+pub struct Fact {
+    pub(super) kind: Kind,
+    /// In the order of the kind's fields.
     pub(super) row: Vec<Value>,
     pub(super) digest: Vec<u8>,
 }
@@ -48,7 +52,8 @@ pub struct EntryRow {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JobRecord {
     pub steps: Vec<StepRow>,
-    pub segments: Vec<Segment>,
+    pub segments: Vec<Fact>,
+    pub ai_jobs: Vec<Fact>,
     pub entries: Vec<EntryRow>,
 }
 
@@ -57,15 +62,43 @@ pub struct JobRecord {
 impl Reader {
     pub fn open(path: &Path) -> Result<Reader, StoreFault> {
         let db = sqlite::open_to_read(path)?;
-        sqlite::check_schema(&db, path, schema::WHAT, schema::VERSION)?;
-        let reader = Reader { db, path: path.to_owned() };
         // All that follows sees the ledger as it was at the first look.
-        reader.told(reader.db.execute_batch("BEGIN DEFERRED; SELECT count(*) FROM schema_version;"))?;
+        db.execute_batch("BEGIN DEFERRED").map_err(|e| StoreFault::from_sqlite(path, &e))?;
+        let version = sqlite::check_schema(&db, path, schema::WHAT, schema::VERSION)?;
+        let reader = Reader { db, path: path.to_owned(), version };
+        reader.told(reader.complete())?;
         Ok(reader)
     }
 
     pub(super) fn told<T>(&self, result: rusqlite::Result<T>) -> Result<T, StoreFault> {
         result.map_err(|e| StoreFault::from_sqlite(&self.path, &e))
+    }
+
+    /// What a file of an older schema lacks is there for this reader, empty, in its memory only.
+    fn complete(&self) -> rusqlite::Result<()> {
+        let known = usize::try_from(self.version).unwrap_or(0);
+        for added in tables::VERSIONS.iter().skip(known) {
+            let temporary = added.replace("CREATE ", "CREATE TEMP ");
+            self.db.execute_batch(&format!("PRAGMA query_only = OFF; {temporary} PRAGMA query_only = ON;"))?;
+        }
+        Ok(())
+    }
+
+    /// The facts of one attempt, of whichever kind.
+    pub(super) fn fact(&self, job: &str, task: i64) -> rusqlite::Result<Option<Fact>> {
+        for kind in Kind::ALL {
+            let read = format!("{} WHERE job = ?1 AND task = ?2", select(kind));
+            let mut read = self.db.prepare_cached(&read)?;
+            if let Some(fact) = read.query_row((job, task), |row| fact_row(kind, row)).optional()? {
+                return Ok(Some(fact));
+            }
+        }
+        Ok(None)
+    }
+
+    fn facts_of(&self, kind: Kind, job: &str) -> rusqlite::Result<Vec<Fact>> {
+        let read = format!("{} WHERE job = ?1 ORDER BY task", select(kind));
+        self.db.prepare(&read)?.query_map([job], |row| fact_row(kind, row))?.collect()
     }
 
     /// The paid job with the most to tell: the one that took the most steps.
@@ -79,23 +112,22 @@ impl Reader {
         let read = || -> rusqlite::Result<JobRecord> {
             let steps = "SELECT seq, task, step, at_ms, why, worker FROM steps WHERE job = ?1 ORDER BY seq";
             let steps = self.db.prepare(steps)?.query_map([job], step_row)?.collect::<Result<_, _>>()?;
-            let segments = format!("{} WHERE job = ?1 ORDER BY task", select_segments());
-            let segments = self.db.prepare(&segments)?.query_map([job], segment_row)?.collect::<Result<_, _>>()?;
             // Keys of a job's posting sort together: `/` is followed by `0`.
             let entries = "SELECT seq, at_ms, account, amount FROM entries \
                            WHERE key >= 'post/' || ?1 || '/' AND key < 'post/' || ?1 || '0' ORDER BY seq";
             let entries = self.db.prepare(entries)?.query_map([job], entry_row)?.collect::<Result<_, _>>()?;
-            Ok(JobRecord { steps, segments, entries })
+            let (segments, ai_jobs) = (self.facts_of(Kind::Segment, job)?, self.facts_of(Kind::Ai, job)?);
+            Ok(JobRecord { steps, segments, ai_jobs, entries })
         };
         self.told(read())
     }
 }
 
-// === impl Segment ===
+// === impl Fact ===
 
-impl Segment {
+impl Fact {
     pub(super) fn field(&self, name: &str) -> &Value {
-        let at = SEGMENT_FIELDS.iter().position(|field| *field == name);
+        let at = self.kind.fields().iter().position(|field| *field == name);
         at.and_then(|at| self.row.get(at)).unwrap_or(&Value::Null)
     }
 
@@ -108,7 +140,12 @@ impl Segment {
         if let Value::Integer(number) = self.field(name) { Some(*number) } else { None }
     }
 
-    /// A pixel or byte count; 0 when NULL.
+    /// What the price is multiplied by.
+    pub fn units(&self) -> u64 {
+        self.count(self.kind.units())
+    }
+
+    /// A count of pixels, units or bytes; 0 when NULL.
     pub fn count(&self, name: &str) -> u64 {
         self.number(name).and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
     }
@@ -120,7 +157,7 @@ impl Segment {
             Value::Text(text) => serde_json::Value::from(text.as_str()),
             _ => serde_json::Value::Null,
         };
-        SEGMENT_FIELDS.iter().zip(&self.row).map(|(name, field)| ((*name).to_owned(), value(field))).collect()
+        self.kind.fields().iter().zip(&self.row).map(|(name, field)| ((*name).to_owned(), value(field))).collect()
     }
 
     /// An amount; None when the text is none.
@@ -129,13 +166,13 @@ impl Segment {
     }
 }
 
-pub(super) fn select_segments() -> String {
-    format!("SELECT {}, digest FROM segments", SEGMENT_FIELDS.join(", "))
+pub(super) fn select(kind: Kind) -> String {
+    format!("SELECT {}, digest FROM {}", kind.fields().join(", "), kind.table())
 }
 
-pub(super) fn segment_row(row: &Row<'_>) -> rusqlite::Result<Segment> {
-    let fields = (0..SEGMENT_FIELDS.len()).map(|at| row.get(at)).collect::<Result<_, _>>()?;
-    Ok(Segment { row: fields, digest: row.get(SEGMENT_FIELDS.len())? })
+pub(super) fn fact_row(kind: Kind, row: &Row<'_>) -> rusqlite::Result<Fact> {
+    let fields = kind.fields().len();
+    Ok(Fact { kind, row: (0..fields).map(|at| row.get(at)).collect::<Result<_, _>>()?, digest: row.get(fields)? })
 }
 
 fn step_row(row: &Row<'_>) -> rusqlite::Result<StepRow> {

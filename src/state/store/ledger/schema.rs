@@ -1,19 +1,22 @@
-//! The ledger's tables, the names of its accounts, and what exactly is hashed.
+//! The ledger's fields, the names of its accounts, and what exactly is hashed.
 //!
 //! # What is hashed
 //! A field is written as `<length in bytes>:<bytes>,` (a netstring). An integer is its decimal
 //! text, a text its UTF-8 bytes, a blob its raw bytes. NULL is the single byte `~`.
 //! * `segments.digest` = SHA-256 of the fields of `SEGMENT_FIELDS`, in that order.
+//! * `ai_jobs.digest` = SHA-256 of the text `ai_jobs`, then the fields of `AI_FIELDS`, in that order.
 //! * `entries.hash` = SHA-256 of seq, key, job, at_ms, account, amount, facts, prev, in that order.
-//!   `facts` is the digest of the segment that the entry pays for, `prev` the hash of the entry
+//!   `facts` is the digest of the segment or AI job that the entry pays for, `prev` the hash of the entry
 //!   before; the first entry has 32 zero bytes there. `seq` counts 1, 2, 3 without a gap.
 //!
 //! So a changed bit in an entry, or in a fact that was paid for, breaks the chain from there on.
 use rusqlite::types::{Value, ValueRef};
 use sha2::{Digest, Sha256};
 
-/// The only schema that this program reads and writes.
-pub const VERSION: i64 = 1;
+use super::tables::VERSIONS;
+
+/// The schema that this program writes; it reads the ones before, too.
+pub const VERSION: i64 = VERSIONS.len() as i64;
 /// What the file says of itself.
 pub const WHAT: &str = "ledger";
 
@@ -53,87 +56,44 @@ pub const SEGMENT_FIELDS: [&str; 28] = [
     "rounding",
 ];
 
-/// All tables. Amounts of wei are decimal texts: they may need 256 bits.
-pub const DDL: &str = "
-CREATE TABLE schema_version (version INTEGER PRIMARY KEY, what TEXT NOT NULL) STRICT;
+/// Columns of `ai_jobs` in the order in which they are stored and hashed.
+pub const AI_FIELDS: [&str; 28] = [
+    "job",
+    "task",
+    "at_ms",
+    "orchestrator",
+    "epoch",
+    "upstream_task",
+    "session",
+    "worker",
+    "address",
+    "pipeline",
+    "model",
+    "door",
+    "unit",
+    "units",
+    "prompt_tokens",
+    "made_tokens",
+    "streamed",
+    "first_byte_ms",
+    "response_ms",
+    "bytes_in",
+    "bytes_out",
+    "price_wei",
+    "price_units",
+    "commission_bp",
+    "gross",
+    "commission",
+    "worker_share",
+    "rounding",
+];
 
--- Every step of every attempt, once, in the order of arrival.
-CREATE TABLE steps (
-  seq INTEGER PRIMARY KEY,
-  job TEXT NOT NULL,
-  task INTEGER NOT NULL,
-  step TEXT NOT NULL CHECK (step IN ('assigned', 'resulted', 'posted', 'voided', 'in_doubt')),
-  at_ms INTEGER NOT NULL,
-  why TEXT,
-  -- of 'assigned' only
-  worker TEXT, address TEXT, orchestrator TEXT, epoch TEXT, session TEXT, upstream_task INTEGER,
-  UNIQUE (job, task, step)
-) STRICT;
--- A job is paid once, whichever attempt did it.
-CREATE UNIQUE INDEX posted_once ON steps (job) WHERE step = 'posted';
-CREATE INDEX doubts ON steps (seq) WHERE step = 'in_doubt';
-
--- The facts of every verified result, written with the step 'resulted'.
-CREATE TABLE segments (
-  job TEXT NOT NULL,
-  task INTEGER NOT NULL,
-  at_ms INTEGER NOT NULL,
-  orchestrator TEXT NOT NULL,
-  epoch TEXT NOT NULL,
-  upstream_task INTEGER NOT NULL,
-  session TEXT NOT NULL,
-  sequence INTEGER NOT NULL,
-  worker TEXT NOT NULL,
-  address TEXT,
-  profiles TEXT NOT NULL,
-  duration_ms INTEGER NOT NULL,
-  response_ms INTEGER NOT NULL,
-  -- thousandths: duration / response time
-  real_time_milli INTEGER NOT NULL,
-  decoded_reported INTEGER NOT NULL,
-  decoded_computed INTEGER,
-  encoded_reported INTEGER NOT NULL,
-  encoded_computed INTEGER,
-  encoded_credited INTEGER NOT NULL,
-  bytes_in INTEGER NOT NULL,
-  bytes_out INTEGER NOT NULL,
-  -- price_wei for every price_units pixels
-  price_wei TEXT NOT NULL,
-  price_units TEXT NOT NULL,
-  commission_bp INTEGER NOT NULL,
-  gross TEXT NOT NULL,
-  commission TEXT NOT NULL,
-  worker_share TEXT NOT NULL,
-  rounding TEXT NOT NULL,
-  digest BLOB NOT NULL,
-  PRIMARY KEY (job, task)
-) STRICT, WITHOUT ROWID;
-
--- Double entry: the amounts of one posting sum to zero.
-CREATE TABLE entries (
-  seq INTEGER PRIMARY KEY,
-  key TEXT NOT NULL UNIQUE,
-  job TEXT NOT NULL,
-  at_ms INTEGER NOT NULL,
-  account TEXT NOT NULL,
-  amount TEXT NOT NULL,
-  facts BLOB NOT NULL,
-  prev BLOB NOT NULL,
-  hash BLOB NOT NULL
-) STRICT;
-
--- Attempts under way: what a crash leaves open. The one table of which rows go.
-CREATE TABLE pending (job TEXT NOT NULL, task INTEGER NOT NULL, PRIMARY KEY (job, task)) STRICT, WITHOUT ROWID;
-
-CREATE TRIGGER steps_update BEFORE UPDATE ON steps BEGIN SELECT RAISE(ABORT, 'steps are append only'); END;
-CREATE TRIGGER steps_delete BEFORE DELETE ON steps BEGIN SELECT RAISE(ABORT, 'steps are append only'); END;
-CREATE TRIGGER segments_update BEFORE UPDATE ON segments BEGIN SELECT RAISE(ABORT, 'segments are append only'); END;
-CREATE TRIGGER segments_delete BEFORE DELETE ON segments BEGIN SELECT RAISE(ABORT, 'segments are append only'); END;
-CREATE TRIGGER entries_update BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'entries are append only'); END;
-CREATE TRIGGER entries_delete BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'entries are append only'); END;
-CREATE TRIGGER version_update BEFORE UPDATE ON schema_version BEGIN SELECT RAISE(ABORT, 'append only'); END;
-CREATE TRIGGER version_delete BEFORE DELETE ON schema_version BEGIN SELECT RAISE(ABORT, 'append only'); END;
-";
+/// The two tables of facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Segment,
+    Ai,
+}
 
 /// What an orchestrator owes the pool.
 pub fn receivable(orchestrator: &str) -> String {
@@ -203,9 +163,49 @@ impl Canon {
     }
 }
 
-/// `segments.digest` of a row given in the order of `SEGMENT_FIELDS`.
-pub fn segment_digest(row: &[Value]) -> Hash {
-    row.iter().fold(Canon::default(), |canon, field| canon.value(field.into())).done()
+// === impl Kind ===
+
+impl Kind {
+    pub const ALL: [Kind; 2] = [Kind::Segment, Kind::Ai];
+
+    pub fn table(self) -> &'static str {
+        match self {
+            Kind::Segment => "segments",
+            Kind::Ai => "ai_jobs",
+        }
+    }
+
+    pub fn fields(self) -> &'static [&'static str] {
+        match self {
+            Kind::Segment => &SEGMENT_FIELDS,
+            Kind::Ai => &AI_FIELDS,
+        }
+    }
+
+    /// The column that the price is multiplied by.
+    pub fn units(self) -> &'static str {
+        match self {
+            Kind::Segment => "encoded_credited",
+            Kind::Ai => "units",
+        }
+    }
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Segment => "segment",
+            Kind::Ai => "AI job",
+        }
+    }
+
+    /// `digest` of a row given in the order of its fields.
+    pub fn digest(self, row: &[Value]) -> Hash {
+        let start = match self {
+            Kind::Segment => Canon::default(),
+            Kind::Ai => Canon::default().bytes(b"ai_jobs"),
+        };
+        row.iter().fold(start, |canon, field| canon.value(field.into())).done()
+    }
 }
 
 // === impl Entry ===

@@ -96,8 +96,10 @@ pub(super) fn recover(db: &mut Connection, path: &Path, now_ms: u64) -> Result<(
     Ok((head, recovery))
 }
 
+/// Attempts under way, and whether their result is recorded.
+pub(super) const OPEN: &str = "SELECT p.job, p.task, EXISTS (SELECT 1 FROM steps r \
+     WHERE r.job = p.job AND r.task = p.task AND r.step = 'resulted') FROM pending p ORDER BY p.job, p.task";
+
 fn open_attempts(db: &Connection) -> rusqlite::Result<Vec<(String, i64, bool)>> {
-    let read = "SELECT p.job, p.task, s.job IS NOT NULL FROM pending p \
-                LEFT JOIN segments s ON s.job = p.job AND s.task = p.task ORDER BY p.job, p.task";
-    db.prepare(read)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+    db.prepare(OPEN)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
 }

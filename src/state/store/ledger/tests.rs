@@ -1,12 +1,15 @@
 //! The ledger on real files: the life of a job, crashes, refusals.
+mod ai;
 mod props;
 mod tamper;
+mod upgrade;
 
 use std::path::Path;
 
 use super::*;
+use crate::domain::ai::Pipeline;
 use crate::domain::ids::{JobId, TaskId};
-use crate::domain::ledger::{Assigned, Resulted, Work, WorkDone};
+use crate::domain::ledger::{AiDone, AiDoor, Assigned, Resulted, Work, WorkDone};
 use crate::domain::money::BasisPoints;
 
 const MAIN: &str = "main";
@@ -54,6 +57,32 @@ fn segment(pixels: u64) -> WorkDone {
         bytes_in: 1,
         bytes_out: 2,
     }
+}
+
+/// Text to image unless said otherwise.
+fn ai_job(units: u64) -> AiDone {
+    AiDone {
+        pipeline: Pipeline::TextToImage,
+        model: "org/model".into(),
+        door: AiDoor::Grpc,
+        units,
+        prompt_tokens: None,
+        made_tokens: None,
+        streamed: false,
+        first_byte_ms: 800,
+        response_ms: 900,
+        bytes_in: 3,
+        bytes_out: 4,
+    }
+}
+
+fn ai_result(job: u128, task: i64, done: AiDone, price: &str) -> Step {
+    Step::Resulted(Resulted { work: Work::Ai(done), ..result(job, task, 0, price) })
+}
+
+/// The whole good life of one AI job.
+fn ai_life(job: u128, task: i64, worker: &str, units: u64, price: &str) -> Vec<Step> {
+    vec![assigned(job, task, worker), ai_result(job, task, ai_job(units), price), posted(job, task)]
 }
 
 fn posted(job: u128, task: i64) -> Step {
@@ -216,8 +245,8 @@ fn a_ledger_that_cannot_be_used_says_why_and_what_to_do() {
     assert!(why(&path).contains("another proxy is running"), "{}", why(&path));
     drop((first, writer));
     let db = rusqlite::Connection::open(&path).unwrap();
-    db.execute_batch("INSERT INTO schema_version VALUES (2, 'ledger')").unwrap();
-    assert!(why(&path).contains("schema 2") && why(&path).contains("restore a backup"), "{}", why(&path));
+    db.execute_batch("INSERT INTO schema_version VALUES (3, 'ledger')").unwrap();
+    assert!(why(&path).contains("schema 3") && why(&path).contains("restore a backup"), "{}", why(&path));
     assert!(verify(&dir.path().join("nowhere.db")).unwrap_err().to_string().contains("no such file"));
 }
 
@@ -267,9 +296,11 @@ fn a_full_queue_is_said_at_once_and_an_ended_writer_too() {
 #[test]
 fn the_tables_refuse_changes() {
     let (_dir, path) = place();
-    good(&path, life(1, 1, "a", 100, "1"));
+    let mut steps = life(1, 1, "a", 100, "1");
+    steps.extend(ai_life(2, 2, "a", 100, "1"));
+    good(&path, steps);
     let db = rusqlite::Connection::open(&path).unwrap();
-    for table in ["steps", "segments", "entries"] {
+    for table in ["steps", "segments", "ai_jobs", "entries"] {
         for change in [format!("UPDATE {table} SET at_ms = 1"), format!("DELETE FROM {table}")] {
             let told = db.execute(&change, []).unwrap_err().to_string();
             assert!(told.contains("append only"), "{change}: {told}");

@@ -2,14 +2,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 
+use super::due::lines;
 use super::post::Head;
-use super::read::{Reader, Segment, segment_row, select_segments};
-use super::schema::{self, Entry, GENESIS};
+use super::read::{Reader, fact_row, select};
+use super::schema::{Entry, GENESIS, Kind};
 use super::start::read_entry;
-use crate::domain::money::{BasisPoints, Price, Signed, Split};
+use super::tables::VERSIONS;
+use crate::domain::money::Signed;
 use crate::state::store::sqlite::StoreFault;
 
 /// Faults and doubts that are spelled out; more are counted.
@@ -22,6 +24,7 @@ pub struct VerifyReport {
     pub balanced: bool,
     pub steps: u64,
     pub segments: u64,
+    pub ai_jobs: u64,
     pub posted: u64,
     pub entries: u64,
     /// Attempts under way (or cut off by a crash, until the next start).
@@ -61,9 +64,10 @@ pub fn verify(path: &Path) -> Result<VerifyReport, StoreFault> {
     let reader = Reader::open(path)?;
     let mut report = VerifyReport::default();
     reader.pages(&mut report)?;
-    reader.triggers(&mut report)?;
+    reader.schema(&mut report)?;
     reader.chain(&mut report)?;
-    reader.facts(&mut report)?;
+    report.segments = reader.facts(Kind::Segment, &mut report)?;
+    report.ai_jobs = reader.facts(Kind::Ai, &mut report)?;
     reader.attempts(&mut report)?;
     reader.doubts(&mut report)?;
     report.balanced = report.faults_total == 0;
@@ -96,17 +100,25 @@ impl Reader {
         Ok(())
     }
 
-    fn triggers(&self, report: &mut VerifyReport) -> Result<(), StoreFault> {
-        for table in ["steps", "segments", "entries"] {
-            for change in ["update", "delete"] {
-                let read = "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND name = ?1 AND tbl_name = ?2";
-                let there: i64 =
-                    self.told(self.db.query_row(read, (format!("{table}_{change}"), table), |row| row.get(0)))?;
-                if there != 1 {
-                    report.fault(format!(
-                        "the trigger that refuses {change} on {table} is gone: somebody was at the file"
-                    ));
-                }
+    /// The tables, the triggers that keep them, and the view, against what this program makes.
+    fn schema(&self, report: &mut VerifyReport) -> Result<(), StoreFault> {
+        let made = Connection::open_in_memory().and_then(|fresh| {
+            let known = usize::try_from(self.version).unwrap_or(0);
+            VERSIONS.iter().take(known).try_for_each(|added| fresh.execute_batch(added))?;
+            objects(&fresh)
+        });
+        let (made, found) = (self.told(made)?, self.told(objects(&self.db))?);
+        for object in made.iter().filter(|object| !found.contains(object)) {
+            let [kind, name, table, _] = object;
+            let what = match name.rsplit_once('_') {
+                Some((_, change)) if kind == "trigger" => format!("trigger that refuses {change} on {table}"),
+                _ => format!("{kind} {name}"),
+            };
+            report.fault(format!("the {what} is gone or not as it was made: somebody was at the file"));
+        }
+        for [_, name, table, _] in found.iter().filter(|[kind, ..]| kind == "trigger") {
+            if !made.iter().any(|[kind, known, ..]| kind == "trigger" && known == name) {
+                report.fault(format!("the trigger {name} on {table} is not of this program: somebody was at the file"));
             }
         }
         Ok(())
@@ -178,13 +190,11 @@ impl Reader {
             report.fault(format!("entry {} pays for job {job}, which was never posted", first.seq));
             return Ok(());
         };
-        let read = format!("{} WHERE job = ?1 AND task = ?2", select_segments());
-        let segment = self.db.prepare_cached(&read).and_then(|mut s| s.query_row((job, task), segment_row).optional());
-        let Some(segment) = self.told(segment)? else {
-            report.fault(format!("entry {} pays for job {job}, of which there is no segment", first.seq));
+        let Some(fact) = self.told(self.fact(job, task))? else {
+            report.fault(format!("entry {} pays for job {job}, of which there is no result", first.seq));
             return Ok(());
         };
-        let wanted = match lines(job, &segment) {
+        let wanted = match lines(job, &fact) {
             Ok(wanted) => wanted,
             Err(why) => {
                 report.fault(format!("job {job}: {why}"));
@@ -198,36 +208,44 @@ impl Reader {
             report.fault(text);
         }
         for entry in &posting.entries {
-            if entry.facts != segment.digest || entry.at_ms != at_ms {
+            if entry.facts != fact.digest || entry.at_ms != at_ms {
                 report.fault(format!("entry {} and the facts of job {job} do not belong together", entry.seq));
             }
         }
         Ok(())
     }
 
-    /// Each segment's digest and sums; each posted one has its entries.
-    fn facts(&self, report: &mut VerifyReport) -> Result<(), StoreFault> {
-        let mut statement = self.told(self.db.prepare(&select_segments()))?;
+    /// Each segment's and AI job's digest and sums.
+    fn facts(&self, kind: Kind, report: &mut VerifyReport) -> Result<u64, StoreFault> {
+        let mut statement = self.told(self.db.prepare(&select(kind)))?;
         let mut rows = self.told(statement.query([]))?;
+        let mut count = 0;
         while let Some(row) = self.told(rows.next())? {
-            report.segments += 1;
-            let segment = match segment_row(row) {
-                Ok(segment) => segment,
+            count += 1;
+            let fact = match fact_row(kind, row) {
+                Ok(fact) => fact,
                 Err(error) => {
-                    report.fault(format!("a segment cannot be read: {error}"));
+                    report.fault(format!("a row of {} cannot be read: {error}", kind.table()));
                     continue;
                 }
             };
-            let (job, task) = (segment.text("job").to_owned(), segment.number("task").unwrap_or_default());
-            if schema::segment_digest(&segment.row) != *segment.digest {
-                report.fault(format!("the segment of job {job}, task {task} was changed: its digest does not fit"));
+            let (job, task) = (fact.text("job").to_owned(), fact.number("task").unwrap_or_default());
+            if kind.digest(&fact.row) != *fact.digest {
+                let name = kind.name();
+                report.fault(format!("the {name} of job {job}, task {task} was changed: its digest does not fit"));
             }
-            if let Err(why) = lines(&job, &segment) {
+            if let Err(why) = lines(&job, &fact) {
                 report.fault(format!("job {job}, task {task}: {why}"));
             }
         }
-        Ok(())
+        Ok(count)
     }
+}
+
+/// Type, name, table and text of all that was made by a statement.
+fn objects(db: &Connection) -> rusqlite::Result<Vec<[String; 4]>> {
+    let read = "SELECT type, name, tbl_name, sql FROM main.sqlite_schema WHERE sql IS NOT NULL";
+    db.prepare(read)?.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?.collect()
 }
 
 fn add_up(balances: &mut BTreeMap<String, Signed>, entry: &Entry, report: &mut VerifyReport) {
@@ -246,34 +264,4 @@ fn close_books(balances: &BTreeMap<String, Signed>, report: &mut VerifyReport) {
         Err(why) => report.fault(format!("all accounts together: {why}")),
     }
     report.balances = balances.iter().map(|(account, sum)| (account.clone(), sum.to_string())).collect();
-}
-
-/// The keys, accounts and amounts that a segment's own figures give, or what is wrong with them.
-fn lines(job: &str, segment: &Segment) -> Result<Vec<(String, String, String)>, String> {
-    let no = |what: &str| format!("its {what} cannot be read");
-    let price = Price {
-        wei: segment.text("price_wei").parse().map_err(|_| no("price"))?,
-        units: segment.text("price_units").parse().map_err(|_| no("price"))?,
-    };
-    let bp = segment.number("commission_bp").and_then(|bp| u32::try_from(bp).ok()).ok_or_else(|| no("commission"))?;
-    let bp = BasisPoints::new(bp).map_err(|e| e.to_string())?;
-    let credited = segment.count("encoded_credited");
-    if credited > segment.count("encoded_reported")
-        || segment.number("encoded_computed").is_some_and(|found| i128::from(found) < i128::from(credited))
-    {
-        return Err("more pixels are credited than were reported and found".into());
-    }
-    let split = price.of(credited).and_then(|gross| Split::of(gross, bp)).map_err(|e| e.to_string())?;
-    let told = [segment.wei("gross"), segment.wei("commission"), segment.wei("worker_share"), segment.wei("rounding")];
-    if told != [split.gross, split.commission, split.worker, split.rounding].map(Some) {
-        return Err("its gross, commission, share and rounding are not what its pixels and price give".into());
-    }
-    let lines = [
-        ("receivable", schema::receivable(segment.text("orchestrator")), Signed::plus(split.gross)),
-        ("payable", schema::payable(segment.text("worker")), Signed::minus(split.worker)),
-        ("commission", schema::COMMISSION.to_owned(), Signed::minus(split.commission)),
-        ("rounding", schema::ROUNDING.to_owned(), Signed::minus(split.rounding)),
-    ];
-    let told = lines.into_iter().filter(|(_, _, amount)| !amount.is_zero());
-    Ok(told.map(|(line, account, amount)| (schema::posting_key(job, line), account, amount.to_string())).collect())
 }

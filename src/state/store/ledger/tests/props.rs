@@ -8,17 +8,18 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Move {
     Assign,
-    Result { pixels: u64, wei: u128, units: u64, bp: u32 },
+    Result { ai: bool, amount: u64, wei: u128, units: u64, bp: u32 },
     Post,
     Void,
     Doubt,
 }
 
 fn a_move() -> impl Strategy<Value = Move> {
-    let figures = (0u64..1 << 40, prop_oneof![0u128..10_000, Just(u128::MAX)], 1u64..1_000_000, 0u32..=10_000);
+    let figures =
+        (any::<bool>(), 0u64..1 << 40, prop_oneof![0u128..10_000, Just(u128::MAX)], 1u64..1_000_000, 0u32..=10_000);
     prop_oneof![
         3 => Just(Move::Assign),
-        3 => figures.prop_map(|(pixels, wei, units, bp)| Move::Result { pixels, wei, units, bp }),
+        3 => figures.prop_map(|(ai, amount, wei, units, bp)| Move::Result { ai, amount, wei, units, bp }),
         3 => Just(Move::Post),
         1 => Just(Move::Void),
         1 => Just(Move::Doubt),
@@ -41,8 +42,8 @@ impl Model {
             Move::Assign if end.is_none() => {
                 self.assigned.insert(at, true);
             }
-            Move::Result { pixels, wei, units, bp } if end.is_none() && self.assigned.contains_key(&at) => {
-                self.facts.entry(at).or_insert((*pixels, *wei, *units, *bp));
+            Move::Result { amount, wei, units, bp, .. } if end.is_none() && self.assigned.contains_key(&at) => {
+                self.facts.entry(at).or_insert((*amount, *wei, *units, *bp));
             }
             Move::Post if end.is_none() || end == Some("doubt") => {
                 let end = if self.paid.contains_key(&at.0) {
@@ -71,14 +72,14 @@ impl Model {
         let whole = U512::from(10_000);
         let mut sums: BTreeMap<String, U512> = BTreeMap::new();
         for (job, task) in &self.paid {
-            let (pixels, wei, units, bp) = self.facts[&(*job, *task)];
-            let gross = U512::from(pixels) * U512::from(wei) / U512::from(units);
+            let (amount, wei, units, bp) = self.facts[&(*job, *task)];
+            let gross = U512::from(amount) * U512::from(wei) / U512::from(units);
             let share = gross * U512::from(10_000 - bp) / whole;
             let pool = gross * U512::from(bp) / whole;
             let accounts =
                 [format!("-payable:w{task}"), "-commission".into(), "-rounding".into(), "receivable:main".into()];
-            for (account, amount) in accounts.into_iter().zip([share, pool, gross - share - pool, gross]) {
-                *sums.entry(account).or_default() += amount;
+            for (account, wei) in accounts.into_iter().zip([share, pool, gross - share - pool, gross]) {
+                *sums.entry(account).or_default() += wei;
             }
         }
         let told = sums.into_iter().filter(|(_, sum)| *sum != U512::ZERO);
@@ -93,8 +94,11 @@ impl Model {
 fn step_of(at: (u128, i64), step: &Move) -> Step {
     match step {
         Move::Assign => assigned(at.0, at.1, &format!("w{}", at.1)),
-        Move::Result { pixels, wei, units, bp } => {
-            let mut result = result(at.0, at.1, *pixels, "1");
+        Move::Result { ai, amount, wei, units, bp } => {
+            let mut result = result(at.0, at.1, *amount, "1");
+            if *ai {
+                result.work = Work::Ai(ai_job(*amount));
+            }
             result.price = crate::domain::money::Price { wei: *wei, units: *units };
             result.commission = BasisPoints::new(*bp).unwrap();
             Step::Resulted(result)
@@ -125,6 +129,7 @@ proptest! {
         prop_assert_eq!(&report.faults, &Vec::<String>::new());
         prop_assert_eq!(report.balances, model.balances());
         prop_assert_eq!(report.posted, model.paid.len() as u64);
+        prop_assert_eq!(report.segments + report.ai_jobs, model.facts.len() as u64);
     }
 }
 

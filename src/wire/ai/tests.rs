@@ -1,1 +1,0 @@
-//! AI jobs: requests and answers.
