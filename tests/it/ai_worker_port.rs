@@ -400,6 +400,8 @@ async fn a_stream_that_never_ends_ends_by_its_deadline() {
     let port = Port::with(|rules| {
         rules.ai.deadlines.insert(Pipeline::Llm, SECOND);
         rules.ai.least_deadline = SECOND;
+        // Or nobody is taken to be in time.
+        rules.ai.score.default_ratio = 0.1;
     })
     .await;
     let mut worker = Worker::join(&port, "a", Pipeline::Llm).await;
