@@ -339,7 +339,7 @@ async fn registrations_end_by_trailers_with_the_right_words() {
     };
     let secret = format!("0x{}.a", "11".repeat(20));
     let llm = offer(Pipeline::Llm, 1);
-    assert_eq!(refused("wrong", &[llm.clone()]).await, (2, "invalid secret".into()));
+    assert_eq!(refused("wrong", std::slice::from_ref(&llm)).await, (2, "invalid secret".into()));
     for models in [&[][..], &[offer(Pipeline::Llm, 0)], &[offer(Pipeline::LiveVideoToVideo, 1)]] {
         let (code, text) = refused(&secret, models).await;
         assert!(code == 14 && text.contains("no model"), "{code} {text}");
