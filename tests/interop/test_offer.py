@@ -143,8 +143,11 @@ def test_session_teardown_arrives_at_the_worker(pool):
     pool.capacity(orchestrator, 20)
     gateway = pool.gateway_to(orchestrator)
     assert all(a.ok for a in pool.push_streams(gateway, ["one", "two", "three", "four"], 2))
-    held = [{n.segData.auth_token.session_id for n in tap.tasks().values()} for tap in taps]
-    tokens = {n.segData.auth_token.session_id: n.segData.auth_token for tap in taps for n in tap.tasks().values()}
+    # A session is with the worker that had its last task.
+    tasks = sorted(((at, n, tap) for tap in taps for at, n in tap.notices), key=lambda task: task[0])
+    tokens = {n.segData.auth_token.session_id: n.segData.auth_token for _, n, _ in tasks}
+    holder = {n.segData.auth_token.session_id: tap for _, n, tap in tasks}
+    held = [{session for session, at in holder.items() if at is tap} for tap in taps]
     assert all(tap.teardowns() == [] for tap in taps)
     for token in tokens.values():
         end_session(orchestrator.address, token)
