@@ -3,6 +3,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import threading
 
 import pytest
 
@@ -65,6 +66,8 @@ class Pool:
         self.nodes, self.taps = [], []
         self.proxy = self.gateway = None
         self.may_retire, self.retired = set(), set()
+        # Stock software transcoders use the whole machine: more at once would only test its size.
+        self.under_way = threading.Semaphore(4)
 
     def node(self, kind, *args, binary=None, **named):
         node = kind(binary or self.binary, self.folder, *args, **named)
@@ -105,9 +108,13 @@ class Pool:
         until(lambda: orchestrator.capacity() == sessions, seconds, f"{sessions} sessions registered at {orchestrator.name}")
 
     def push_streams(self, gateway, names, count, first=0, **named):
-        """`count` segments of each stream: in order within one, all streams at once."""
+        """`count` segments of each stream: in order within one, all streams at once, few segments at once."""
+        def push(name, seq):
+            with self.under_way:
+                return gateway.push(name, seq, self.sources[seq % len(self.sources)], **named)
+
         def one(name):
-            return [gateway.push(name, first + n, self.sources[(first + n) % len(self.sources)], **named) for n in range(count)]
+            return [push(name, seq) for seq in range(first, first + count)]
         with concurrent.futures.ThreadPoolExecutor(len(names)) as threads:
             return [answer for answers in threads.map(one, names) for answer in answers]
 

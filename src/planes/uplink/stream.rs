@@ -179,13 +179,15 @@ fn refused(ended: Result<(), Status>) -> End {
         _ if status.message() == INVALID_SECRET => End::Secret,
         Code::Unimplemented => End::OwnTranscoder,
         code => {
-            let cause = std::error::Error::source(&status).map(|why| format!(" ({})", chain(why))).unwrap_or_default();
-            End::Failed(format!("{code:?}: {}{cause}", status.message()))
+            // With a cause it is the connection's word, and the code means nothing.
+            let cause = std::error::Error::source(&status).map(chain);
+            End::Failed(cause.unwrap_or_else(|| format!("{code:?}: {}", status.message())))
         }
     }
 }
 
-/// An error with its causes.
+/// An error with its causes. Go's servers close a connection without TLS's goodbye: of one that
+/// just ended, however the layers word it, that is all there is to say.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -196,7 +198,7 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         }
         next = cause.source();
     }
-    text
+    if text.contains("close_notify") { "the connection ended".into() } else { text }
 }
 
 // === impl Channel ===
