@@ -63,7 +63,7 @@ def test_a_gateway_sees_the_same_capabilities_as_without_us(pool):
     assert through.version == without.version == pool.version
 
 
-@pytest.mark.parametrize("wish", ["mp4", "hevc-source", "hevc-rendition", "clip", "fractional", "intra"])
+@pytest.mark.parametrize("wish", ["mp4", "hevc-source", "hevc-rendition", "clip", "fractional", "intra", "as-source", "tall", "hash", "reinit"])
 def test_a_capability_filter_acts_as_without_us(pool, wish):
     """The same wish of a real gateway with and without the pool in between: taken or refused alike."""
     bare, bare_worker = direct(pool)
@@ -72,7 +72,7 @@ def test_a_capability_filter_acts_as_without_us(pool, wish):
     worker = pool.worker("worker")
     pool.capacity(orchestrator, 10)
     source, profile = pool.sources[0], dict(PROFILE)
-    headers = {}
+    headers, wishes = {}, {}
     if wish == "mp4":
         source = media.as_mp4(source)
     elif wish == "hevc-source":
@@ -83,12 +83,21 @@ def test_a_capability_filter_acts_as_without_us(pool, wish):
         profile |= {"fps": 30_000, "fpsDen": 1_001}
     elif wish == "intra":
         profile |= {"gop": "intra"}
+    elif wish == "as-source":
+        profile |= {"fps": 0, "gop": ""}
+    elif wish == "tall":
+        # Another shape than the source's: stock workers keep the source's.
+        profile |= {"width": 256, "height": 256}
+    elif wish == "hash":
+        wishes = {"verificationFreq": 1}
+    elif wish == "reinit":
+        wishes = {"forceSessionReinit": True}
     elif wish == "clip":
         headers = {"Content-Slice-From": "500", "Content-Slice-To": "1500"}
     outcomes = []
     for name, target, w in (("through", orchestrator, worker), ("without", bare, bare_worker)):
         gateway = pool.gateway_to(target, name=f"gateway-{name}")
-        answer = gateway.push(wish, 0, source, profiles=[profile], headers=headers)
+        answer = gateway.push(wish, 0, source, {"profiles": [profile], **wishes}, headers)
         shape = None
         if answer.ok:
             path = pool.folder / f"{name}.bin"
@@ -96,7 +105,7 @@ def test_a_capability_filter_acts_as_without_us(pool, wish):
             shape = media.pixels(path)
         outcomes.append((answer.status, list(answer.renditions), shape, len(w.tasks())))
     assert outcomes[0] == outcomes[1]
-    if wish in ("mp4", "clip", "fractional", "intra"):
+    if not wish.startswith("hevc"):
         assert outcomes[0][0] == 200 and outcomes[0][3] == 1
 
 
