@@ -11,6 +11,7 @@ import harness
 import media
 import stock
 from harness import POOL_SECRET, Proxy, address, until
+from peer_proto import REGISTER
 from stock import StockGateway, StockOrchestrator, StockTranscoder
 from tap import Tap
 
@@ -139,6 +140,7 @@ class Pool:
         """What must hold of every test: nobody retired or crashed, the books are whole."""
         for tap in self.taps:
             assert tap.faults == []
+            assert REGISTER not in [path for path, _ in tap.resets], "we reset a registration: that retires its worker"
         for node in self.nodes:
             assert "panic:" not in node.log and "goroutine 1 [" not in node.log, f"{node.name} crashed"
         assert self.retired <= self.may_retire, "retired for good, though up"

@@ -6,12 +6,6 @@ import time
 from harness import POOL_SECRET, address, until
 
 
-def in_work(worker, stream):
-    """A segment of `stream` is with this worker, and not yet back."""
-    began = worker.log.count(f"manifestID={stream} ")
-    return began and worker.log.count(f"/{stream}-") > worker.log.count(f"manifestID={stream} Transcoding done results sent")
-
-
 def test_a_worker_killed_in_mid_segment_and_the_stream_survives(pool):
     orchestrator = pool.orchestrator()
     pool.serve()

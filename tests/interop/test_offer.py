@@ -4,7 +4,7 @@ import pytest
 import media
 import stock
 from conftest import BINARIES
-from harness import address, until
+from harness import until
 from orchestrator_rpc import capabilities, end_session
 
 PROFILE = {"name": "small", "width": 256, "height": 144, "bitrate": 400_000, "fps": 30, "gop": "2", "profile": "h264baseline"}
@@ -63,7 +63,10 @@ def test_a_gateway_sees_the_same_capabilities_as_without_us(pool):
     assert through.version == without.version == pool.version
 
 
-@pytest.mark.parametrize("wish", ["mp4", "hevc-source", "hevc-rendition", "clip", "fractional", "intra", "as-source", "tall", "hash", "reinit"])
+WISHES = ["mp4", "hevc-source", "hevc-rendition", "clip", "fractional", "intra", "as-source", "tall", "hash", "reinit"]
+
+
+@pytest.mark.parametrize("wish", WISHES)
 def test_a_capability_filter_acts_as_without_us(pool, wish):
     """The same wish of a real gateway with and without the pool in between: taken or refused alike."""
     bare, bare_worker = direct(pool)
