@@ -3,6 +3,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import signal
 import threading
 
 import pytest
@@ -26,6 +27,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: only with --long")
+    # Told to end, it still ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("told to end", returncode=143))
     for binary in BINARIES:
         if not os.access(binary, os.X_OK):
             pytest.exit(f"LIVEPEER_BIN: {binary} is no program", returncode=2)
