@@ -19,7 +19,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 use crate::pool::Pool;
 use crate::telemetry;
@@ -59,6 +59,8 @@ struct Uplink {
     status: Status,
     /// A registration came up.
     came_up: Notify,
+    /// They register one after another.
+    turn: Mutex<()>,
     results: Idle,
     sources: Idle,
     result_posts: Semaphore,
@@ -102,6 +104,7 @@ impl Uplink {
             epochs: Epochs::new(),
             status: Status::default(),
             came_up: Notify::new(),
+            turn: Mutex::new(()),
             results: Idle::new(config.result_connections + ERROR_POSTS, IDLE_AGE),
             sources: Idle::new(IDLE_SOURCES, IDLE_AGE),
             result_posts: Semaphore::new(config.result_connections),

@@ -6,6 +6,7 @@ use super::config::{OrchestratorConfig, UplinkConfig};
 use super::epoch::Epochs;
 use super::slot::split;
 use super::status::Status;
+use super::stream::chain;
 use crate::domain::capability::Bits;
 use crate::pool::Offer;
 use crate::transport::client::Fingerprint;
@@ -116,4 +117,13 @@ fn states_are_told_in_words() {
 #[test]
 fn defaults_leave_time_for_a_fetch_before_the_shortest_budget() {
     assert!(UplinkConfig::default().fetch_timeout * 2 <= crate::domain::job::budget(Duration::from_secs(2)));
+}
+
+#[test]
+fn a_connection_that_just_ended_is_said_in_three_words() {
+    let tls = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls";
+    let io = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, tls);
+    assert_eq!(chain(&io), "the connection ended");
+    let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "Connection refused");
+    assert_eq!(chain(&refused), "Connection refused");
 }
