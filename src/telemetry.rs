@@ -100,7 +100,7 @@ pub fn ai_failed(job: &AiJob, failure: &Failure) {
     warn!(job = %job.id, key = %job.key, code = failure.code(), why = %failure, "AI job failed");
 }
 
-/// Nobody could take a job: `no_model`, `full`, `resting`, `none`.
+/// Nobody could take a job: `no_model`, `full`, `resting`, `slow`, `none`.
 pub fn ai_no_seat(key: &ModelKey, why: &'static str) {
     counter!("livepeer_pool_ai_no_worker_total", "pipeline" => key.pipeline.name(), "why" => why).increment(1);
 }

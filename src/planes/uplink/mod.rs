@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::pool::Pool;
 use crate::telemetry;
@@ -67,6 +67,8 @@ struct Uplink {
     status: Status,
     /// AI registrations state the higher version of ours: the workers' was refused.
     raised: AtomicBool,
+    /// They register one after another.
+    turn: Mutex<()>,
     results: Idle,
     sources: Idle,
     result_posts: Semaphore,
@@ -117,6 +119,7 @@ impl Uplink {
             epochs: Epochs::new(),
             status: Status::default(),
             raised: AtomicBool::new(false),
+            turn: Mutex::new(()),
             results: Idle::new(2 * config.result_connections + ERROR_POSTS, IDLE_AGE),
             sources: Idle::new(IDLE_SOURCES, IDLE_AGE),
             result_posts: Semaphore::new(config.result_connections),

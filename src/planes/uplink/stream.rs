@@ -12,6 +12,7 @@ use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::MutexGuard;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::body::Body;
 use tonic::client::Grpc;
@@ -32,6 +33,10 @@ use crate::wire::messages::RawCodec;
 /// A registration that was not refused for so long stands: orchestrators give no sign of success,
 /// and send headers only with the first task.
 pub(super) const UP_AFTER: Duration = Duration::from_millis(500);
+/// Between two registrations at one orchestrator. With `-maxSessions auto` it sets its limit to
+/// what it had and what is new, without a lock: of registrations at once it forgets some until the
+/// next change.
+const APART: Duration = Duration::from_millis(50);
 /// After the last word of ours, wait so long for theirs.
 const LAST_NOTICES: Duration = Duration::from_secs(2);
 /// Go's default.
@@ -68,9 +73,13 @@ pub(super) async fn run(uplink: &Arc<Uplink>, registration: &Registration, seat:
         Ok(connected) => connected,
         Err(why) => return End::Failed(why),
     };
+    let turn = tokio::select! {
+        () = seat.stop.cancelled() => return End::Failed("stopped".into()),
+        turn = uplink.turn.lock() => turn,
+    };
     let (kind, begun) = (registration.kind(), Instant::now());
     let mut driver = Some(connection);
-    let listening = driven(&mut driver, listen(uplink, sender, registration, epoch));
+    let listening = driven(&mut driver, listen(uplink, sender, registration, epoch, turn));
     let mut listening = pin!(listening);
     tokio::select! {
         ended = &mut listening => return refused(kind, ended),
@@ -158,6 +167,7 @@ async fn listen(
     sender: SendRequest<Body>,
     registration: &Registration,
     epoch: Epoch,
+    turn: MutexGuard<'_, ()>,
 ) -> Result<(), Status> {
     let origin = Uri::try_from(uplink.origin.to_string()).map_err(|why| Status::internal(why.to_string()))?;
     let mut grpc = Grpc::with_origin(Channel(sender), origin).max_decoding_message_size(MOST_MESSAGE);
@@ -165,7 +175,13 @@ async fn listen(
     let raised = uplink.raised.load(Relaxed);
     let request = registration.message(&uplink.orchestrator.secret, &uplink.config.fallback_version, raised);
     let path = PathAndQuery::from_static(registration.path());
-    let answer = grpc.server_streaming::<Bytes, Bytes, _>(tonic::Request::new(request), path, RawCodec).await?;
+    let mut call = pin!(grpc.server_streaming::<Bytes, Bytes, _>(tonic::Request::new(request), path, RawCodec));
+    let at_once = timeout(APART, &mut call).await;
+    drop(turn);
+    let answer = match at_once {
+        Ok(answer) => answer?,
+        Err(_) => call.await?,
+    };
     let mut notices = answer.into_inner();
     while let Some(raw) = notices.message().await? {
         match registration.kind() {
@@ -188,13 +204,15 @@ pub(super) fn refused(kind: Kind, ended: Result<(), Status>) -> End {
         _ if status.message() == INVALID_SECRET => End::Secret,
         Code::Unimplemented => End::OwnWorkers(kind),
         code => {
-            let cause = std::error::Error::source(&status).map(|why| format!(" ({})", chain(why))).unwrap_or_default();
-            End::Failed(format!("{code:?}: {}{cause}", status.message()))
+            // With a cause it is the connection's word, and the code means nothing.
+            let cause = std::error::Error::source(&status).map(chain);
+            End::Failed(cause.unwrap_or_else(|| format!("{code:?}: {}", status.message())))
         }
     }
 }
 
-/// An error with its causes.
+/// An error with its causes. Go's servers close a connection without TLS's goodbye: of one that
+/// just ended, however the layers word it, that is all there is to say.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -205,7 +223,7 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         }
         next = cause.source();
     }
-    text
+    if text.contains("close_notify") { "the connection ended".into() } else { text }
 }
 
 // === impl Channel ===

@@ -6,7 +6,7 @@ use super::config::{OrchestratorConfig, UplinkConfig};
 use super::epoch::Epochs;
 use super::registration::{Kind, Registration, What, split, whole};
 use super::status::Status;
-use super::stream::refused;
+use super::stream::{chain, refused};
 use crate::domain::ai::{ModelKey, ModelOffer, Pipeline};
 use crate::domain::capability::{Bits, Capabilities};
 use crate::pool::Offer;
@@ -227,4 +227,13 @@ fn each_kind_is_refused_in_its_own_words() {
 #[test]
 fn defaults_leave_time_for_a_fetch_before_the_shortest_budget() {
     assert!(UplinkConfig::default().fetch_timeout * 2 <= crate::domain::job::budget(Duration::from_secs(2)));
+}
+
+#[test]
+fn a_connection_that_just_ended_is_said_in_three_words() {
+    let tls = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls";
+    let io = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, tls);
+    assert_eq!(chain(&io), "the connection ended");
+    let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "Connection refused");
+    assert_eq!(chain(&refused), "Connection refused");
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::lease::AiAttempt;
-use crate::domain::ai::{ModelKey, ModelOffer, Pipeline, Unit};
+use crate::domain::ai::{ModelKey, ModelOffer};
 use crate::domain::ids::{Epoch, OrchestratorName};
 use crate::domain::ledger::AiDoor;
 use crate::domain::outcome::Failure;
@@ -154,25 +154,6 @@ pub enum AiVerdict {
     Noted,
     Late,
     Storage(String),
-}
-
-// === impl Measure ===
-
-impl Measure {
-    /// Jobs of one model are compared by their units, about 1 for a usual one; by every door alike,
-    /// for a worker's pace is learned at all of them.
-    pub fn of(pipeline: Pipeline, units: u64) -> Measure {
-        let usual = match (pipeline, pipeline.unit()) {
-            // A film is of one length whatever is asked, and most texts are far shorter than what was
-            // allowed.
-            (Pipeline::ImageToVideo, _) | (_, Unit::Tokens) => return Measure { units, effort: 1.0 },
-            (_, Unit::Pixels) => 1_048_576.0,
-            (_, Unit::AudioMs) => 60_000.0,
-            (_, Unit::MilliCharacters) => 200_000.0,
-            (_, Unit::Seconds) => 1.0,
-        };
-        Measure { units, effort: (units as f64 / usual).max(0.01) }
-    }
 }
 
 // === impl AiInput ===

@@ -51,7 +51,7 @@ async fn admit_json(shared: &Arc<Shared>, prefix: &str, pipeline: Pipeline, json
         Ok(ticket) => ticket,
         Err(failure) => return refusal::failure(pipeline, &failure),
     };
-    ticket.measured(Measure::of(pipeline, units));
+    ticket.measured(Measure { units, effort: pipeline.effort(units) });
     let request = Arc::new(AiRequest { key, json, file: None, stream: facts.stream });
     let course = Course { shared: shared.clone(), pipeline, request: Some(request), meter: None };
     next(course, ticket).await

@@ -24,7 +24,7 @@ pub(super) async fn prepare(uplink: &Uplink, ticket: &mut AiTicket, data: JobDat
         file = Some(AiInput { name: field.to_owned(), body });
     }
     let units = data.measure.units(pipeline, measured).map_err(|bad| callers(&bad))?;
-    ticket.measured(Measure::of(pipeline, units));
+    ticket.measured(Measure { units, effort: pipeline.effort(units) });
     Ok(Arc::new(AiRequest { key: job.key.clone(), json: data.request, file, stream: data.stream }))
 }
 
