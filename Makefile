@@ -15,6 +15,7 @@ test: prereqs lint
 	cargo test --quiet
 	cargo test --quiet --lib media -- --ignored
 	tests/peers/run.sh
+	tests/ai_contract/run.sh
 	tests/peers/run.sh kill9 --kills 100
 	tests/interop/run.sh
 
@@ -28,6 +29,7 @@ lint: prereqs
 peers: prereqs
 	cargo build --quiet
 	tests/peers/run.sh
+	tests/ai_contract/run.sh
 
 ## make interop real livepeer programs around the built proxy: LIVEPEER_BIN=/path/a[:/path/b] make interop
 interop: prereqs

@@ -22,8 +22,8 @@ def wav(seconds: int) -> bytes:
     with wave.open(file, "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
-        out.setframerate(8000)
-        out.writeframes(b"\0\0" * 8000 * seconds)
+        out.setframerate(400)
+        out.writeframes(b"\0\0" * 400 * seconds)
     return file.getvalue()
 
 

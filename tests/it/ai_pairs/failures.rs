@@ -308,3 +308,60 @@ async fn a_worker_names_files_that_are_empty() {
 async fn a_worker_hangs() {
     fails(Bad::Worker(AiBehaviour::Hangs { rate: 1.0 }), &[(&image, BOTH), (&form, BOTH), (&stream, BOTH)]).await;
 }
+
+/// Forms that need not be read before it is known whose they are: a small one is held and goes to
+/// the next runner, one that streams is an error, and neither is paid to the bad one.
+#[tokio::test(flavor = "multi_thread")]
+async fn forms_that_pass_unread_are_tried_again_while_they_are_small() {
+    let busy = RunnerPlan { behaviour: RunnerBehaviour::Fails { rate: 1.0, status: 500 }, ..runner("bad") };
+    let bed = AiBed::with(vec![busy, runner("good")], Vec::new(), impatient).await;
+    bed.point(Pipeline::Upscale, MODEL, &format!("/m/upscale/{MODEL}")).await;
+    let jobs: Vec<Job> = (0..12).map(|salt| job(Pipeline::Upscale, salt)).collect();
+    let fates = join_all(jobs.iter().map(|job| bed.run(Door::Runner, job))).await;
+    jobs.iter().zip(&fates).for_each(|(job, fate)| delivered(Door::Runner, job, fate));
+    assert!(bed.runners[0].counters().requests > 0, "nobody was saved");
+    // Rested by now; one more takes its place.
+    let mut large = job(Pipeline::Upscale, 100);
+    large.file = Some(openpool_proxy::sim::ai_content::png(2400, 2400, 1));
+    large.units = 2400 * 2400;
+    delivered(Door::Runner, &large, &bed.run(Door::Runner, &large).await);
+    bed.runners[1].behave(RunnerBehaviour::Fails { rate: 1.0, status: 500 });
+    let fate = bed.run(Door::Runner, &large).await;
+    assert!(matches!(&fate, AiFate::Error(text) if text.starts_with("upscale container returned 500: ")), "{fate:?}");
+    assert_eq!(bed.end().await.books.posted, 13);
+}
+
+/// A good answer that is longer than any: it passes where it streams, and fills no memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_answers_far_too_much() {
+    let long = RunnerPlan { behaviour: RunnerBehaviour::Oversize, oversize: 80 << 20, ..runner("bad") };
+    let bed = AiBed::with(vec![long], Vec::new(), |settings| {
+        impatient(settings);
+        settings.runner.care.most_answer = 32 << 20;
+    })
+    .await;
+    bed.point(Pipeline::ImageToText, MODEL, "").await;
+    let fate = bed.run(Door::Grpc, &job(Pipeline::ImageToText, 1)).await;
+    assert_eq!(fate, AiFate::Error("OpenPoolAttemptsFailed: the answers did not pass the pool's checks".into()));
+    let _ = bed.run(Door::Runner, &job(Pipeline::ImageToText, 2)).await;
+    bed.idle().await;
+    survived(&bed.ai().counters());
+}
+
+/// A stock worker whose runner never ends its stream keeps its POST open: after a minute without a
+/// chunk the caller gets an end. `cargo test --test it ai_pairs -- --ignored a_worker_never_ends`
+#[ignore = "a minute of silence"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_never_ends_its_stream() {
+    let plan = behaving(worker("bad"), AiBehaviour::SseWithoutEnd);
+    let bed = AiBed::new(Vec::new(), vec![plan]).await;
+    let fate = tokio::time::timeout(Duration::from_secs(90), async {
+        let asked = stream(1);
+        bed.orchestrator().submit_ai(asked.pipeline, MODEL, asked.request, None).await
+    })
+    .await
+    .unwrap();
+    let AiFate::Stream { chunks, ended: true, .. } = &fate else { panic!("{fate:?}") };
+    assert!(chunks.len() > 2, "{fate:?}");
+    assert_eq!(bed.end().await.books.posted, 0);
+}
