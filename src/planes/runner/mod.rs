@@ -1,5 +1,7 @@
 //! AI over HTTP: the port that orchestrators point a URL at, a proxy on Pingora, and the runners
 //! that we dial. Who works a request is decided behind the [`Doorman`].
+use crate::domain::ai::ModelKey;
+
 pub mod agent;
 mod answer;
 mod body;
@@ -9,6 +11,7 @@ pub mod doorman;
 mod fixed;
 mod listen;
 mod passage;
+pub mod probe;
 mod proxy;
 mod rewrite;
 mod route;
@@ -26,6 +29,11 @@ pub use fixed::{FixedDoorman, FixedRunner};
 pub use listen::{RunnerPort, open};
 pub use route::{Manner, Route};
 pub use start::{Plane, start};
+
+/// Path on the port below which a model's requests go.
+pub fn model_prefix(key: &ModelKey) -> String {
+    format!("m/{}/{}", key.pipeline, key.model)
+}
 
 #[cfg(test)]
 mod tests;
