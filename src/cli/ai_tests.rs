@@ -50,7 +50,7 @@ fn status() -> Value {
                 { "pipeline": "byoc", "model": "my-job", "capacity": 2, "warm": true, "version": "", "workers": 1 },
             ],
             "workers": [{
-                "worker": "gpu7", "road": "runner", "state": "ready", "why": "", "score": 12_500_000.0, "unit": "pixels",
+                "worker": "gpu7", "road": "runner", "state": "ready", "why": "", "score": 2.34, "scored": "text-to-image",
                 "running": 1, "capacity": 3, "jobs": 12, "failures": 1,
                 "models": [{ "pipeline": "text-to-image", "model": "org/model", "capacity": 3 }],
             }],
@@ -120,7 +120,7 @@ fn the_status_table_shows_ai_workers() {
     let text = String::from_utf8(out).unwrap();
     assert!(text.contains("ai   1 workers   3 models   capacity 5   jobs 1   waiting 0"), "{text}");
     let row = text.lines().find(|line| line.contains("gpu7")).unwrap();
-    for cell in ["runner", "ready", "12.5M pixels/s", "text-to-image org/model x3"] {
+    for cell in ["runner", "ready", "2.3/s text-to-image", "text-to-image org/model x3"] {
         assert!(row.contains(cell), "{cell}: {text}");
     }
 }

@@ -85,7 +85,9 @@ fn ai_sheet(workers: &[Value]) -> Sheet {
             Cell::text(text(&worker["worker"])),
             Cell::text(text(&worker["road"])),
             Cell::text(text(&worker["state"])),
-            Cell::maybe(speed(&worker["score"], &worker["unit"])),
+            Cell::maybe(
+                worker["score"].as_f64().map(|score| speed(score, worker["scored"].as_str().unwrap_or("jobs"))),
+            ),
             number("running"),
             number("capacity"),
             number("jobs"),
@@ -97,16 +99,10 @@ fn ai_sheet(workers: &[Value]) -> Sheet {
     sheet
 }
 
-/// `12.5M pixels/s`.
-fn speed(score: &Value, unit: &Value) -> Option<String> {
-    let score = score.as_f64()?;
-    let (shown, mark) = match score {
-        big if big >= 1e9 => (big / 1e9, "G"),
-        big if big >= 1e6 => (big / 1e6, "M"),
-        big if big >= 1e3 => (big / 1e3, "k"),
-        small => (small, ""),
-    };
-    Some(format!("{shown:.1}{mark} {}/s", unit.as_str().unwrap_or("jobs")))
+/// `2.3/s llm`: jobs of usual size.
+pub(super) fn speed(score: f64, pipeline: &str) -> String {
+    let digits = if score < 10.0 { 1 } else { 0 };
+    format!("{score:.digits$}/s {pipeline}")
 }
 
 /// `text-to-image org/model x2, llm org/other`; of many the first ones.

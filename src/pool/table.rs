@@ -120,7 +120,7 @@ impl Table {
         })
     }
 
-    /// Seconds of its usual video that the seat is expected to transcode in a second, or units of its
+    /// Seconds of its usual video that the seat is expected to transcode in a second, or jobs of its
     /// usual model that it is to do, at the load that it has. The selector's own figure; None before the first good result.
     pub fn score(&self, seat: &Seat, rules: &RouteRules, now: Moment) -> Option<f64> {
         let (need, session) = (Need::default(), Session::default());

@@ -46,12 +46,11 @@ pub struct AiWorkerView {
     /// Why it is in this state, in words.
     pub why: String,
     pub since_seconds: u64,
-    /// Units of the model that it usually gets which it is expected to do in a second, at the load
-    /// that it has; None before the first good answer.
+    /// Jobs of usual size, of the model that it usually gets, that it is expected to do in a second
+    /// at the load that it has; higher is faster. None before the first good answer.
     pub score: Option<f64>,
-    /// Pipeline and unit of the score.
+    /// That model's pipeline.
     pub scored: Option<&'static str>,
-    pub unit: Option<&'static str>,
     pub running: usize,
     /// Jobs that it may get now.
     pub capacity: u32,
@@ -139,7 +138,6 @@ fn worker(seat: &Seat, score: Option<f64>, now: Moment) -> AiWorkerView {
         since_seconds: now.since(seat.joined).as_secs(),
         score,
         scored: scored.map(Pipeline::name),
-        unit: scored.map(|pipeline| pipeline.unit().name()),
         running: seat.running.len(),
         capacity: seat.capacity(),
         declared: seat.declared,
