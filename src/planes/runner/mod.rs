@@ -9,6 +9,7 @@ mod config;
 mod door;
 pub mod doorman;
 mod fixed;
+mod gate;
 mod listen;
 mod passage;
 pub mod probe;
