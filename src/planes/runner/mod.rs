@@ -8,8 +8,10 @@ mod door;
 pub mod doorman;
 mod fixed;
 mod listen;
+pub mod live;
 mod passage;
 mod proxy;
+mod public;
 mod rewrite;
 mod route;
 pub mod runners;
@@ -24,6 +26,7 @@ pub use door::{
 };
 pub use fixed::{FixedDoorman, FixedRunner};
 pub use listen::{RunnerPort, open};
+pub use public::{ByocConfig, Currency, Peer, PublicTimes};
 pub use route::{Manner, Route};
 pub use start::{Plane, start};
 

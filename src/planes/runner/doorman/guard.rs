@@ -197,7 +197,7 @@ impl Guard for PassGuard {
     }
 }
 
-fn lost(why: &Failure) -> Lost {
+pub(super) fn lost(why: &Failure) -> Lost {
     match why.kind {
         FailureKind::Connect | FailureKind::Broken => Lost::Disconnected,
         FailureKind::Silent => Lost::Timeout,
