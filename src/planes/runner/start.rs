@@ -8,7 +8,7 @@ use super::config::{PlaneConfig, RunnerConfig};
 use super::doorman::{DoorConfig, DoorParts, PoolDoorman};
 use super::listen::{OpenError, RunnerPort, open};
 use super::live::beat;
-use super::live::beats::{self, Beats};
+use super::live::beats::{BeatParts, Beats};
 use super::public::presence::Presence;
 use super::public::{self, Peer, Public, byoc};
 use super::runners::{CareConfig, Runner, Runners};
@@ -81,7 +81,7 @@ async fn open_port(
         first: orchestrator.clone(),
         presence: Presence::start(&pool, keepers),
     }));
-    let beats = Beats::start(beats::Parts_ {
+    let beats = Beats::start(BeatParts {
         pool: pool.clone(),
         runners: runners.clone(),
         sessions: public.sessions.clone(),

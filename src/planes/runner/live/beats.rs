@@ -80,7 +80,7 @@ struct Record {
 type Refused = (StatusCode, String);
 
 /// What [`Beats::start`] needs.
-pub(in crate::planes::runner) struct Parts_ {
+pub(in crate::planes::runner) struct BeatParts {
     pub(in crate::planes::runner) pool: Pool,
     pub(in crate::planes::runner) runners: Runners,
     pub(in crate::planes::runner) sessions: Sessions,
@@ -96,8 +96,8 @@ pub(in crate::planes::runner) struct Parts_ {
 
 impl Beats {
     /// Runners that stop beating are put out, until the tasks are told to end.
-    pub(in crate::planes::runner) fn start(parts: Parts_) -> Beats {
-        let Parts_ { pool, runners, sessions, care, limits, apps, url, private, tasks } = parts;
+    pub(in crate::planes::runner) fn start(parts: BeatParts) -> Beats {
+        let BeatParts { pool, runners, sessions, care, limits, apps, url, private, tasks } = parts;
         let all = Mutex::default();
         let inner = Inner { pool, runners, sessions, care, limits, apps, url, private, tasks, ttl: TTL, all };
         let beats = Beats { inner: Arc::new(inner) };
@@ -257,8 +257,9 @@ impl Beats {
             health: String::new(),
             models: vec![offer],
         };
-        let runner = Runner::new(config, self.inner.care.connect_timeout).map_err(bad)?;
-        Ok(Runner { worker: worker.clone(), public_only: !self.inner.private, ..runner })
+        let mut runner = Runner::new(config, self.inner.care.connect_timeout).map_err(bad)?;
+        (runner.worker, runner.public_only) = (worker.clone(), !self.inner.private);
+        Ok(runner)
     }
 
     /// In place of what it was before.
