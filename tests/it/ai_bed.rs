@@ -24,17 +24,17 @@ pub struct AiBed {
 impl AiBed {
     /// One orchestrator, these runners, and a port that it reaches.
     pub async fn new(plans: Vec<RunnerPlan>, change: impl FnOnce(&mut Settings)) -> AiBed {
-        AiBed::with(OrchestratorPlan::new(SECRET, Traffic::None), plans, change).await
+        AiBed::with(vec![OrchestratorPlan::new(SECRET, Traffic::None)], plans, change).await
     }
 
     pub async fn with(
-        orchestrator: OrchestratorPlan,
+        orchestrators: Vec<OrchestratorPlan>,
         plans: Vec<RunnerPlan>,
         change: impl FnOnce(&mut Settings),
     ) -> AiBed {
         let runners: Vec<SimRunner> = plans.into_iter().map(|plan| SimRunner::start(plan).unwrap()).collect();
         let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let bed = Bed::with(vec![orchestrator], |settings| {
+        let bed = Bed::with(orchestrators, |settings| {
             let runner = &mut settings.runner;
             runner.port =
                 Some(RunnerConfig { listen, token: Some(TOKEN.into()), threads: 2, ..RunnerConfig::default() });
@@ -64,13 +64,13 @@ impl AiBed {
         let mut bed = self.bed;
         bed.stop().await;
         let books = rusqlite::Connection::open(data.join("ledger.db")).unwrap();
-        let sql = "SELECT w.pipeline, w.model, w.units, w.door, w.worker FROM ai_jobs w \
+        let sql = "SELECT w.pipeline, w.model, w.units, w.door, w.worker, w.orchestrator FROM ai_jobs w \
                    JOIN steps s ON s.job = w.job AND s.step = 'posted' ORDER BY s.seq";
         let mut query = books.prepare(sql).unwrap();
         let rows = query.query_map([], |row| {
             let text = |at| row.get::<_, String>(at);
             Ok(json!({ "pipeline": text(0)?, "model": text(1)?, "units": row.get::<_, i64>(2)?, "door": text(3)?,
-                "worker": text(4)? }))
+                "worker": text(4)?, "orchestrator": text(5)? }))
         });
         rows.unwrap().map(Result::unwrap).collect()
     }

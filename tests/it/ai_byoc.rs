@@ -139,7 +139,6 @@ async fn a_runner_that_fails_before_its_answer_is_replaced() {
     }
     // The runner's own word on a request passes.
     bed.runners.iter().for_each(|runner| runner.behave(RunnerBehaviour::Fails { rate: 1.0, status: 422 }));
-    until("one is there again", || true).await;
     let mut fate = job(ai, "", "{}").await;
     for _ in 0..100 {
         if matches!(fate, ByocFate::Answered { status: 422, .. }) {
@@ -158,7 +157,7 @@ async fn a_full_or_empty_pool_says_503_in_time() {
     let mut bed = bed(vec![plan("a", |plan| plan.speed = 4.0)]).await;
     let ai = bed.ai().clone();
     registered(&ai, 2).await;
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let fates = futures_util::future::join_all((0..4).map(|_| job(&ai, "", "{}"))).await;
     let busy = fates.iter().filter(|fate| matches!(fate, ByocFate::Answered { status: 503, .. })).count();
     assert_eq!((busy, began.elapsed() < Duration::from_secs(7)), (2, true), "{fates:?}");
@@ -185,7 +184,7 @@ async fn an_orchestrator_that_restarts_gets_it_again() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let again = OrchestratorPlan { listen: address, ..OrchestratorPlan::new(SECRET, Traffic::None) };
     bed.orchestrators[0] = SimOrchestrator::start(again).await.unwrap();
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let ai = bed.ai();
     registered(ai, 2).await;
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
@@ -237,7 +236,7 @@ async fn streams_stay_at_their_runner_and_hold_their_permit() {
         assert_eq!(ai.byoc_stop(stream, Bytes::from_static(b"{}"), PATIENCE).await.unwrap().0, 200);
     }
     // The balance is spent: nobody tells us but the channels.
-    until("it is watched", || true).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
     ai.byoc_abandon(&streams[3]);
     let free = || bed.app().pool.jobs() == 0;
     until("the permit is free", free).await;
@@ -245,4 +244,20 @@ async fn streams_stay_at_their_runner_and_hold_their_permit() {
     let lines = bed.lines().await;
     assert_eq!(lines.len(), 4, "{lines:?}");
     assert!(lines.iter().all(|one| (2..=9).contains(&one["units"].as_u64().unwrap())), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_orchestrator_is_known_by_its_address_of_us() {
+    let orchestrators = vec![OrchestratorPlan::new(SECRET, Traffic::None); 2];
+    let bed = AiBed::with(orchestrators, vec![plan("a", |_| {})], |settings| settings.runner.byoc = vec![echo()]).await;
+    for (n, o) in bed.orchestrators.iter().enumerate() {
+        registered(o.ai(), 2).await;
+        for _ in 0..=n {
+            assert!(matches!(job(o.ai(), "x", "{}").await, ByocFate::Answered { status: 200, .. }));
+        }
+        unharmed(o.ai());
+    }
+    let lines = bed.lines().await;
+    let of: Vec<&str> = lines.iter().map(|one| one["orchestrator"].as_str().unwrap()).collect();
+    assert_eq!(of, ["o0", "o1", "o1"]);
 }

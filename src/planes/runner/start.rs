@@ -110,8 +110,11 @@ async fn open_port(
 /// At the end the orchestrators are told first, so that none finds the port closed.
 async fn closing(doors: Tasks, registrars: Tasks, port: Tasks) {
     doors.token().cancelled().await;
-    registrars.close(FAREWELL).await;
     let cut = doors.cut();
+    tokio::select! {
+        _ = registrars.close(FAREWELL) => {}
+        () = cut.cancelled() => {}
+    }
     tokio::select! {
         _ = port.close(Duration::MAX) => {}
         () = cut.cancelled() => {

@@ -121,7 +121,8 @@ async fn next(mut course: Course, mut ticket: AiTicket) -> Decision {
     loop {
         let attempt = match ticket.lease().await {
             Ok(attempt) => attempt,
-            Err(Lost::Busy) if !course.visit.known && course.makes_room() => continue,
+            // A session that has a home never finds it full.
+            Err(Lost::Busy) if course.makes_room() => continue,
             Err(none) => {
                 let failure = course.last.take().unwrap_or(none);
                 ticket.fail(failure.clone());

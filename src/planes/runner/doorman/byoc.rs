@@ -22,6 +22,10 @@ use crate::planes::runner::route::Manner;
 use crate::pool::Upstream;
 use crate::pool::ai::{AiAttempt, AiTicket, NewAiJob, Passed, Roads};
 
+#[cfg(test)]
+#[path = "byoc_tests.rs"]
+mod tests;
+
 /// What ends a stream of events for an orchestrator: without it, it goes on until the caller leaves.
 const DONE: &[u8] = b"[DONE]";
 const LAST_EVENT: &[u8] = b"data: [DONE]\n\n";

@@ -13,6 +13,10 @@ use crate::pool::Pool;
 use crate::telemetry;
 use crate::transport::Tasks;
 
+#[cfg(test)]
+#[path = "beat_tests.rs"]
+mod tests;
+
 const HEARTBEAT: &str = "/runners/heartbeat";
 const JSON: &str = "application/json";
 /// Where an answer does not say.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::config::PlaneConfig;
 use super::public::{Peer, Public, path_name};
 use crate::domain::ai::Pipeline;
 use crate::domain::ids::OrchestratorName;
@@ -108,19 +109,19 @@ impl LiveConfig {
     }
 }
 
-/// What `-liveRunnerConfig` of an orchestrator shall say: the apps listed so that the pool has now
-/// (`capacity` tells how many sessions it takes), or a place for one session of those that it has
-/// not yet. `first`: whose requests come without a key (`PlaneConfig::orchestrator`).
+/// What `-liveRunnerConfig` of `orchestrator` shall say: every static app, with room for as many
+/// sessions as `capacity` tells, or for one of an app that the pool does not have yet. `first` is
+/// the first orchestrator of the settings. None: the port has no `public_url`.
 pub fn static_config(
-    apps: &[LiveConfig],
-    public_url: &str,
-    token: Option<&str>,
+    plane: &PlaneConfig,
     first: &OrchestratorName,
     orchestrator: &OrchestratorName,
     capacity: impl Fn(&str) -> u32,
-) -> Value {
-    let address = |app: &str| Public::app_address(public_url, token, first, app, orchestrator);
-    let entries = apps.iter().filter(|one| one.listed == Listed::Static).map(|one| {
+) -> Option<Value> {
+    let (port, url) = (plane.port.as_ref()?, plane.public_url.as_deref()?);
+    let first = plane.orchestrator.as_ref().unwrap_or(first);
+    let address = |app: &str| Public::app_address(url, port.token.as_deref(), first, app, orchestrator);
+    let entries = plane.apps.iter().filter(|one| one.listed == Listed::Static).map(|one| {
         let url = address(&one.app);
         json!({
             "label": format!("openpool-{}", path_name(&one.app)),
@@ -137,7 +138,7 @@ pub fn static_config(
             "price_info": one.price_info(),
         })
     });
-    json!({ "runners": entries.collect::<Vec<_>>() })
+    Some(json!({ "runners": entries.collect::<Vec<_>>() }))
 }
 
 /// A heartbeat's record: every field, for each replaces the whole.

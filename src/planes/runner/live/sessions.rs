@@ -17,9 +17,12 @@ const MOST_SESSIONS: usize = 20_000;
 /// Every session that made a request here a while ago or later. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::planes::runner) struct Sessions {
-    all: Arc<Mutex<HashMap<SessionKey, Session>>>,
+    all: Arc<Mutex<HashMap<SessionKey, Shared>>>,
     idle: Duration,
 }
+
+/// Outlives its place in the map: a request may end after its session.
+type Shared = Arc<Mutex<Session>>;
 
 struct Session {
     app: Arc<str>,
@@ -38,12 +41,11 @@ struct Session {
 /// One request of a session.
 pub(in crate::planes::runner) struct Visit {
     sessions: Sessions,
+    session: Shared,
     key: SessionKey,
     app: Arc<str>,
     /// Cancelled when the orchestrator has ended the session.
     pub(in crate::planes::runner) stop: CancellationToken,
-    /// The session had requests before.
-    pub(in crate::planes::runner) known: bool,
     clock: crate::pool::clock::Clock,
 }
 
@@ -64,40 +66,50 @@ impl Sessions {
         let now = clock.now();
         let mut all = self.all.lock();
         if all.len() >= MOST_SESSIONS && !all.contains_key(&key) {
-            all.retain(|_, session| session.running > 0 || now.since(session.last) < self.idle);
+            all.retain(|_, session| {
+                let session = session.lock();
+                session.running > 0 || now.since(session.last) < self.idle
+            });
             if all.len() >= MOST_SESSIONS {
                 return None;
             }
         }
-        let known = all.contains_key(&key);
-        let session = all.entry(key.clone()).or_insert_with(|| Session {
-            app: app.clone(),
-            runner: None,
-            first: now,
-            last: now,
-            running: 0,
-            since: now,
-            busy: Duration::ZERO,
-            billed: 0,
-            stop: CancellationToken::new(),
-        });
-        session.count(now);
-        session.running += 1;
-        session.last = now;
-        Some(Visit { sessions: self.clone(), key, app: app.clone(), stop: session.stop.clone(), known, clock })
+        let new = || {
+            Arc::new(Mutex::new(Session {
+                app: app.clone(),
+                runner: None,
+                first: now,
+                last: now,
+                running: 0,
+                since: now,
+                busy: Duration::ZERO,
+                billed: 0,
+                stop: CancellationToken::new(),
+            }))
+        };
+        let shared = all.entry(key.clone()).or_insert_with(new).clone();
+        drop(all);
+        let stop = {
+            let mut session = shared.lock();
+            session.count(now);
+            session.running += 1;
+            session.last = now;
+            session.stop.clone()
+        };
+        Some(Visit { sessions: self.clone(), session: shared, key, app: app.clone(), stop, clock })
     }
 
     /// Sessions of an app at one orchestrator.
     pub(in crate::planes::runner) fn of(&self, app: &str, orchestrator: &OrchestratorName) -> Vec<String> {
         let all = self.all.lock();
-        let mine = all.iter().filter(|(key, session)| *session.app == *app && key.orchestrator == *orchestrator);
+        let mine = all.iter().filter(|(key, one)| *one.lock().app == *app && key.orchestrator == *orchestrator);
         mine.map(|(key, _)| key.session.to_string()).collect()
     }
 
     /// Sessions at one runner.
     pub(in crate::planes::runner) fn at(&self, runner: &WorkerName) -> Vec<String> {
         let all = self.all.lock();
-        let there = all.iter().filter(|(_, session)| session.runner.as_ref() == Some(runner));
+        let there = all.iter().filter(|(_, session)| session.lock().runner.as_ref() == Some(runner));
         there.map(|(key, _)| key.session.to_string()).collect()
     }
 
@@ -111,7 +123,8 @@ impl Sessions {
         asked: Moment,
     ) -> Vec<SessionKey> {
         let mut all = self.all.lock();
-        let gone = |(key, session): &(&SessionKey, &Session)| {
+        let gone = |(key, session): &(&SessionKey, &Shared)| {
+            let session = session.lock();
             *session.app == *app
                 && key.orchestrator == *orchestrator
                 && session.first < asked
@@ -120,7 +133,7 @@ impl Sessions {
         let gone: Vec<SessionKey> = all.iter().filter(gone).map(|(key, _)| key.clone()).collect();
         for key in &gone {
             if let Some(session) = all.remove(key) {
-                session.stop.cancel();
+                session.lock().stop.cancel();
             }
         }
         gone
@@ -129,9 +142,12 @@ impl Sessions {
     /// Ends the session of an app that is idle for longest, and for at least `least`.
     pub(in crate::planes::runner) fn oldest_idle(&self, app: &str, least: Duration, now: Moment) -> Option<SessionKey> {
         let mut all = self.all.lock();
-        let idle = |session: &Session| *session.app == *app && session.running == 0 && now.since(session.last) >= least;
-        let oldest = all.iter().filter(|(_, session)| idle(session)).min_by_key(|(_, session)| session.last);
-        let key = oldest.map(|(key, _)| key.clone())?;
+        let idle = |(key, session): (&SessionKey, &Shared)| {
+            let session = session.lock();
+            let idle = *session.app == *app && session.running == 0 && now.since(session.last) >= least;
+            idle.then(|| (session.last, key.clone()))
+        };
+        let (_, key) = all.iter().filter_map(idle).min_by_key(|(last, _)| *last)?;
         all.remove(&key);
         Some(key)
     }
@@ -176,9 +192,7 @@ impl Visit {
 
     /// Its runner.
     pub(in crate::planes::runner) fn goes_to(&self, runner: &WorkerName) {
-        if let Some(session) = self.sessions.all.lock().get_mut(&self.key) {
-            session.runner = Some(runner.clone());
-        }
+        self.session.lock().runner = Some(runner.clone());
     }
 
     /// The session is over with this request.
@@ -189,17 +203,16 @@ impl Visit {
     /// Units since the session was charged last; what runs side by side counts once.
     pub(in crate::planes::runner) fn due(&self, unit: PriceUnit) -> u64 {
         let now = self.clock.now();
-        self.sessions.all.lock().get_mut(&self.key).map_or(0, |session| session.due(unit, now))
+        self.session.lock().due(unit, now)
     }
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
         let now = self.clock.now();
-        if let Some(session) = self.sessions.all.lock().get_mut(&self.key) {
-            session.count(now);
-            session.running = session.running.saturating_sub(1);
-            session.last = now;
-        }
+        let mut session = self.session.lock();
+        session.count(now);
+        session.running = session.running.saturating_sub(1);
+        session.last = now;
     }
 }
