@@ -13,7 +13,7 @@ use openpool_proxy::domain::ids::OrchestratorName;
 use openpool_proxy::planes::runner::live::{Listed, LiveConfig, static_config};
 use openpool_proxy::sim::ai_orchestrator::Ai;
 use openpool_proxy::sim::orchestrator::{OrchestratorPlan, SimOrchestrator, Traffic};
-use openpool_proxy::sim::runner::{RunnerPlan, SimRunner};
+use openpool_proxy::sim::runner::{Death, RunnerBehaviour, RunnerPlan, SimRunner};
 use openpool_proxy::transport::client::h1::H1;
 use openpool_proxy::transport::client::{Dialer, Origin, Speak};
 use parking_lot::Mutex;
@@ -229,6 +229,31 @@ async fn our_heartbeats_keep_an_app_and_hear_of_its_sessions() {
     ai.release_session(&route, &session);
     bed.stop().await;
     assert!(ai.live_runners().is_empty(), "taken back at the end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_runner_is_gone_goes_on_elsewhere() {
+    let bed = bed(vec![plan("a", 2), plan("b", 2)], Listed::Dynamic).await;
+    let (ai, o) = (bed.ai(), &bed.orchestrators[0]);
+    let route = ready(ai, 4).await;
+    let session = ai.reserve_session(&route).unwrap();
+    let home = visit(o, &route, &session, Method::GET, "/x", "").await.1["runner"].clone();
+    let (here, there) = if home == "a" { (0, 1) } else { (1, 0) };
+    // What may have been done is not asked of another.
+    bed.runners[here].behave(RunnerBehaviour::Dies { when: Death::Before, rate: 1.0 });
+    let (status, said) = visit(o, &route, &session, Method::POST, "/once", "{}").await;
+    assert_eq!((status, bed.runners[there].counters().requests), (502, 0), "{said}");
+    let (status, said) = visit(o, &route, &session, Method::GET, "/x", "").await;
+    assert_eq!((status, said["runner"] == home), (200, false), "{said}");
+    // At once, before anybody has noticed.
+    bed.runners[here].behave(RunnerBehaviour::Honest);
+    bed.runners[there].stop().await;
+    let (status, said) = visit(o, &route, &session, Method::POST, "/x", "{}").await;
+    assert_eq!((status, &said["runner"]), (200, &home), "{said}");
+    bed.runners[here].stop().await;
+    until("nobody is here", || bed.app().pool.ai_models().is_empty()).await;
+    assert_eq!(visit(o, &route, &session, Method::GET, "/x", "").await.0, 503);
+    assert_eq!(bed.lines().await.len(), 3);
 }
 
 /// An orchestrator of our own: what it says to heartbeats, one after another, the last for ever.
