@@ -79,8 +79,13 @@ pub async fn start(settings: Settings) -> Result<Running> {
         edge.clone(),
     );
     serving.spawn("worker port", serve);
-    let first = settings.orchestrators.first().map(|orchestrator| orchestrator.name.clone());
-    let runner = runner::start(pool.clone(), settings.runner.clone(), first, &orchestrators, &serving)
+    let peer = |one: &uplink::config::OrchestratorConfig| runner::Peer {
+        name: one.name.clone(),
+        url: one.url.clone(),
+        secret: one.secret.as_str().into(),
+    };
+    let peers = settings.orchestrators.iter().map(peer).collect();
+    let runner = runner::start(pool.clone(), settings.runner.clone(), peers, &orchestrators, &serving)
         .await
         .context("the runner port (runner.listen)")?;
     let uplinks = uplink::start(pool.clone(), settings.uplink.clone(), settings.orchestrators, orchestrators.clone());

@@ -112,6 +112,25 @@ pub fn runner_unwell(runner: &WorkerName, why: &str) {
 
 // --- orchestrators ---
 
+pub fn capability_registered(orchestrator: &OrchestratorName, name: &str, capacity: u32) {
+    info!(%orchestrator, name, capacity, "capability registered");
+}
+
+pub fn capability_unregistered(orchestrator: &OrchestratorName, name: &str) {
+    info!(%orchestrator, name, "capability unregistered");
+}
+
+/// Capabilities or live runners cannot be told to an orchestrator.
+pub fn capability_trouble(orchestrator: &OrchestratorName, why: &str, wait: Duration) {
+    counter!("livepeer_pool_capability_trouble_total", "orchestrator" => orchestrator.to_string()).increment(1);
+    warn!(%orchestrator, why, ?wait, "cannot register there; trying again");
+}
+
+/// A stream or an app's session was ended by us, and why.
+pub fn runner_session_ended(what: &'static str, why: &'static str) {
+    counter!("livepeer_pool_runner_sessions_ended_total", "what" => what, "why" => why).increment(1);
+}
+
 pub fn uplink_impossible(orchestrator: &OrchestratorName, why: &str) {
     error!(%orchestrator, why, "this orchestrator cannot be used");
 }

@@ -140,8 +140,8 @@ impl Seat {
         };
         let mine = self.offer(wanted.key).map_or(0, |offer| offer.capacity);
         let running = self.running.iter().filter(|r| r.class == wanted.class).count();
-        // A session of an app holds its slot between requests, too.
-        let used = if wanted.key.pipeline == Pipeline::App { running.max(self.pinned.len()) } else { running };
+        // A session of an app holds its slot between requests, too; its requests are not counted.
+        let used = if wanted.key.pipeline == Pipeline::App { self.pinned.len() } else { running };
         Slots { used, capacity: mine.min(self.capacity()), offered: mine.min(self.allowed) }
     }
 

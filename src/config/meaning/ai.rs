@@ -85,7 +85,14 @@ pub(super) fn plane(reader: &mut Reader, orchestrators: &[OrchestratorConfig], r
         threads: port.threads.unwrap_or(RunnerConfig::default().threads),
         limits: port.limits,
     };
-    PlaneConfig { port: port_open(reader).then_some(config), orchestrator, wait: Wait(port.wait), care, runners }
+    PlaneConfig {
+        port: port_open(reader).then_some(config),
+        orchestrator,
+        wait: Wait(port.wait),
+        care,
+        runners,
+        ..PlaneConfig::default()
+    }
 }
 
 /// The orchestrator of the port, when one is named.

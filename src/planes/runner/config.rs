@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::live::LiveConfig;
+use super::public::{ByocConfig, PublicTimes};
 use super::runners::{CareConfig, RunnerWorker};
 use crate::domain::ids::OrchestratorName;
 
@@ -62,6 +64,15 @@ pub struct PlaneConfig {
     pub wait: Wait,
     pub care: CareConfig,
     pub runners: Vec<RunnerWorker>,
+    /// `http(s)://host:port` under which orchestrators reach the port; None: nothing is registered.
+    pub public_url: Option<String>,
+    /// Capabilities that are registered at every orchestrator.
+    pub byoc: Vec<ByocConfig>,
+    /// Apps that orchestrators know as live runners.
+    pub apps: Vec<LiveConfig>,
+    pub times: PublicTimes,
+    /// Whether runners that beat to us may live at private addresses.
+    pub private_runners: bool,
 }
 
 /// How long a request waits for a free worker.

@@ -74,6 +74,8 @@ pub struct Forward {
 pub enum Passing {
     /// Content-Type, Content-Length, Accept.
     Few,
+    /// These, and `X-Stream-Id`.
+    Stream,
     /// All, and WebSocket upgrades.
     All,
 }
@@ -93,6 +95,11 @@ pub trait Guard: Send + Sync {
     /// An error cuts the answer off.
     fn received(&mut self, _chunk: &mut Option<Bytes>, _end: bool) -> Result<(), String> {
         Ok(())
+    }
+
+    /// The runner broke off in the middle: what still goes down, so that its reader finds an end.
+    fn last_words(&mut self) -> Option<Bytes> {
+        None
     }
 
     /// The attempt failed and the client has seen nothing of it: what now? When `why.again` is

@@ -1,5 +1,5 @@
 //! Before a request is forwarded: who asks, how much, and what the doorman says.
-use http::header::{AUTHORIZATION, EXPECT};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use pingora_error::{Error, Result};
@@ -32,8 +32,16 @@ impl RunnerProxy {
         if head.headers.len() > self.config.limits.head_fields {
             return fault(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
         }
+        if head.headers.contains_key(CONTENT_LENGTH) && head.headers.contains_key(TRANSFER_ENCODING) {
+            // Whoever reads the other one of the two finds a second request in the body.
+            session.set_keepalive(None);
+            return fault(StatusCode::BAD_REQUEST, "both Content-Length and Transfer-Encoding");
+        }
         if route.needs_token() && !self.known(&head.headers) {
-            return fault(StatusCode::UNAUTHORIZED, "missing or wrong bearer token");
+            // An orchestrator drops a capability that answers 401.
+            let byoc = matches!(route, Route::Byoc { .. });
+            let status = if byoc { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
+            return fault(status, "missing or wrong bearer token");
         }
         if head.headers.contains_key(EXPECT) {
             session.write_continue_response().await.map_err(Error::into_down)?;

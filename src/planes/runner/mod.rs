@@ -11,9 +11,11 @@ pub mod doorman;
 mod fixed;
 mod gate;
 mod listen;
+pub mod live;
 mod passage;
 pub mod probe;
 mod proxy;
+mod public;
 mod rewrite;
 mod route;
 pub mod runners;
@@ -28,6 +30,7 @@ pub use door::{
 };
 pub use fixed::{FixedDoorman, FixedRunner};
 pub use listen::{RunnerPort, open};
+pub use public::{ByocConfig, Currency, Peer, PublicTimes};
 pub use route::{Manner, Route};
 pub use start::{Plane, start};
 

@@ -99,7 +99,7 @@ impl ProxyHttp for RunnerProxy {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Passage) -> Result<bool> {
         match self.gate(session, ctx).await? {
             Gate::Forward(forward) => {
-                session.set_ignore_info_resp(forward.passing == Passing::Few);
+                session.set_ignore_info_resp(forward.passing != Passing::All);
                 ctx.forward = Some(forward);
                 Ok(false)
             }
@@ -258,6 +258,13 @@ impl ProxyHttp for RunnerProxy {
         let dead = *e.esource() == ErrorSource::Downstream && !matches!(e.etype(), ErrorType::HTTPStatus(_));
         if !ctx.begun && !dead && !ctx.close {
             self.instead(session, e, ctx).await;
+        }
+        if ctx.begun
+            && !dead
+            && let Some(words) = ctx.forward.as_mut().and_then(|forward| forward.guard.last_words())
+        {
+            // Whoever has left does not read it.
+            let _ = session.write_response_body(Some(words), true).await;
         }
         FailToProxy { error_code: 0, can_reuse_downstream: false }
     }

@@ -10,10 +10,15 @@ use super::door::{Forward, Passing};
 
 const FEW: [HeaderName; 4] = [CONTENT_TYPE, CONTENT_LENGTH, ACCEPT, TRANSFER_ENCODING];
 
+pub(super) const STREAM_ID: &str = "x-stream-id";
+
 /// Makes `head`, as Pingora has cleaned it, what goes to the runner.
 pub(super) fn request(head: &mut RequestHeader, forward: &Forward, whole: Option<&Bytes>) -> Result<()> {
-    if forward.passing == Passing::Few {
-        let others: Vec<HeaderName> = head.headers.keys().filter(|name| !FEW.contains(name)).cloned().collect();
+    if forward.passing != Passing::All {
+        let kept = |name: &HeaderName| {
+            FEW.contains(name) || (forward.passing == Passing::Stream && name.as_str() == STREAM_ID)
+        };
+        let others: Vec<HeaderName> = head.headers.keys().filter(|name| !kept(name)).cloned().collect();
         for name in &others {
             head.remove_header(name);
         }

@@ -37,6 +37,12 @@ pub enum Route<'a> {
     Trickle {
         rest: &'a str,
     },
+    /// `POST /runners/heartbeat`: a worker's own runner.
+    Heartbeat,
+    /// `POST /runners/<id>/unregister`.
+    Unregister {
+        id: &'a str,
+    },
     Other,
 }
 
@@ -64,6 +70,11 @@ impl<'a> Route<'a> {
                     (_, app) => Route::App { app, rest },
                 };
             }
+            "runners" if *method == Method::POST => match rest.split_once('/') {
+                None if rest == "heartbeat" => return Route::Heartbeat,
+                Some((id, "unregister")) => return Route::Unregister { id },
+                _ => {}
+            },
             "ai" => {
                 if let Some(rest) = rest.strip_prefix("trickle/") {
                     return Route::Trickle { rest };
@@ -94,7 +105,8 @@ impl<'a> Route<'a> {
     /// Whether the port's token guards it. Clients of apps and workers' channels do not have it:
     /// there the doorman looks at what they show.
     pub fn needs_token(&self) -> bool {
-        !matches!(self, Route::App { .. } | Route::Trickle { .. })
+        let own = matches!(self, Route::Heartbeat | Route::Unregister { .. });
+        !own && !matches!(self, Route::App { .. } | Route::Trickle { .. })
     }
 }
 

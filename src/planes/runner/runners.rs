@@ -29,7 +29,7 @@ pub struct RunnerWorker {
     pub region: Option<String>,
     /// SHA-256 of its certificate; None: an authority of this system must have signed it.
     pub pin: Option<[u8; 32]>,
-    /// Path of its health, below `url`.
+    /// Path of its health, below `url`; empty: nobody asks, it is well while it is seated.
     pub health: String,
     pub models: Vec<ModelOffer>,
 }
@@ -55,6 +55,8 @@ pub struct Runner {
     pub origin: Origin,
     /// Of `url`, without a slash at its end.
     pub base: String,
+    /// Its address must be one of the open internet: a worker named it.
+    pub(super) public_only: bool,
     pub(super) dialer: Dialer,
     pub(super) idle: Idle,
     /// Where the port's own connections go; None before it was well for the first time.
@@ -95,7 +97,8 @@ impl Runner {
         let dialer = Dialer::trusting(trust, connect_timeout).map_err(|why| why.to_string())?;
         let worker = Worker { name: config.name.clone(), address: config.address, mode: Mode::Runner, token: None };
         let base = config.url.path().trim_end_matches('/').to_owned();
-        Ok(Runner { origin, base, dialer, idle: Idle::new(IDLE, IDLE_AGE), upstream: Mutex::new(None), worker, config })
+        let idle = Idle::new(IDLE, IDLE_AGE);
+        Ok(Runner { origin, base, public_only: false, dialer, idle, upstream: Mutex::new(None), worker, config })
     }
 
     pub(super) fn upstream(&self) -> Option<Arc<Upstream>> {
@@ -110,6 +113,17 @@ impl Runner {
             (true, Some(sha256)) => Trust::Pin { name: self.origin.host.to_string(), sha256 },
         };
         *self.upstream.lock() = Some(Arc::new(Upstream::new(address, &self.origin.authority(), trust, limits)));
+    }
+
+    /// Path and query of `rest` exactly as it stands below its address.
+    pub fn below(&self, rest: &str) -> String {
+        match (self.base.as_str(), rest) {
+            ("", "") => "/".to_owned(),
+            (base, "") => base.to_owned(),
+            ("", rest) if rest.starts_with('?') => format!("/{rest}"),
+            (base, rest) if rest.starts_with('?') => format!("{base}{rest}"),
+            (base, rest) => format!("{base}/{rest}"),
+        }
     }
 
     /// Path and query of `rest` below its address.

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 use super::api::{AiJoin, AiOffer};
 use crate::domain::ai::{ModelKey, ModelOffer, Pipeline};
 use crate::domain::capability::{Bits, Capabilities, core_version};
-use crate::domain::ids::ConnId;
+use crate::domain::ids::{ConnId, SessionKey};
 use crate::domain::score::Scores;
 use crate::domain::seat::{Road, Seat, SeatState};
 use crate::pool::api::{Mode, Refusal, Spool, Worker};
@@ -100,6 +100,14 @@ impl Pool {
     pub fn ai_spool(&self) -> Spool {
         let limits = &self.rules().limits;
         self.inner.shelf.spool(limits.memory_bytes, limits.source_bytes)
+    }
+
+    /// An app's session is over: its slot is free, and it is at home nowhere.
+    pub fn end_ai_session(&self, session: &SessionKey) {
+        let held = self.inner.ai_table.lock().fleet.end_session(session);
+        if held.is_some() {
+            self.inner.ai_freed();
+        }
     }
 
     /// Whether a seat stands, for who keeps facts of its own beside it.

@@ -116,6 +116,14 @@ impl H1 {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    /// Ends when the peer has closed it; for one who keeps it to learn of that.
+    pub async fn closed(&mut self) {
+        if let Some(driver) = &mut self.driver {
+            driver.as_mut().await;
+            self.driver = None;
+        }
+    }
+
     /// Whether another request may go over it; sees a peer that closed it meanwhile.
     fn is_open(&mut self) -> bool {
         let Some(driver) = &mut self.driver else { return false };

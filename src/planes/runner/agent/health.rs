@@ -41,6 +41,9 @@ pub(super) struct Facts {
 impl Agent {
     /// Whether it is well; the error says why not.
     pub(super) async fn health(&self) -> Result<(), String> {
+        if self.runner.config.health.is_empty() {
+            return Ok(());
+        }
         let path = self.runner.path(&self.runner.config.health);
         let (status, body) = self.get(&path).await?;
         if status != StatusCode::OK {
@@ -51,6 +54,14 @@ impl Agent {
             Ok(health) if health.status == "ERROR" => Err("it says that its status is ERROR".into()),
             _ => Ok(()),
         }
+    }
+
+    /// Where it is: of one that is asked nothing.
+    pub(super) async fn found(&self) -> Facts {
+        let version = self.runner.config.models.first().map(|offer| offer.version.clone()).unwrap_or_default();
+        let found = self.runner.origin.resolve(self.care.connect_timeout).await.ok();
+        let peer = found.and_then(|all| all.first().copied());
+        Facts { version, hardware: Vec::new(), peer }
     }
 
     /// Version and hardware, where it tells them.

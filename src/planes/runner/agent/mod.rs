@@ -13,6 +13,7 @@ use crate::pool::ai::{AiJoin, Road};
 use crate::pool::{Order, Pool, Seated};
 use crate::telemetry;
 use crate::transport::Tasks;
+use crate::transport::client::hosts::is_public;
 
 /// A runner that is not well is asked again after this, then less and less often.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -67,12 +68,18 @@ impl Agent {
     /// A seat for a runner that says it is well; the error is why not.
     async fn seat(&self) -> Result<Seated, String> {
         self.health().await?;
-        let facts = self.describe().await;
+        let facts = match self.runner.config.health.as_str() {
+            "" => self.found().await,
+            _ => self.describe().await,
+        };
         let mut models = self.runner.config.models.clone();
         for offer in &mut models {
             offer.version.clone_from(&facts.version);
         }
         let peer = facts.peer.ok_or("its address is gone")?;
+        if self.runner.public_only && !is_public(peer.ip()) {
+            return Err("its address is a private or special one".into());
+        }
         self.runner.found_at(peer, &self.limits);
         let join = AiJoin { models, version: String::new(), hardware: facts.hardware, peer, road: Road::Runner };
         self.pool.join_ai(&self.runner.worker, join).map_err(|refusal| format!("{refusal:?}"))

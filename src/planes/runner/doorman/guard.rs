@@ -198,7 +198,7 @@ impl Guard for PassGuard {
     }
 }
 
-fn lost(pipeline: Pipeline, why: &Failure) -> Lost {
+pub(super) fn lost(pipeline: Pipeline, why: &Failure) -> Lost {
     match why.kind {
         // What an orchestrator does not know of this pipeline, and is its caller's fault all the same.
         FailureKind::Answered(status) if matches!(status.as_u16(), 400 | 413 | 415 | 422) => {

@@ -1,10 +1,13 @@
 //! The doorman of the pool: what a request on the runner port asks for, who works it, and how the
 //! books hear of it.
 mod about;
+mod apps;
+mod byoc;
 mod guard;
 mod meter;
 mod pipeline;
 mod refusal;
+mod streams;
 mod translate;
 
 use std::sync::Arc;
@@ -16,14 +19,19 @@ use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 
 use super::answer::Answer;
+use super::body::Prelude;
 use super::config::RunnerLimits;
-use super::door::{Ask, Decision, Doorman, Need};
+use super::door::{Ask, Decision, Doorman, Need, Upstream};
+use super::live::beats::Beats;
+use super::public::Public;
 use super::route::{Manner, Route};
-use super::runners::Runners;
+use super::runners::{Runner, Runners};
 use crate::domain::ai::{ModelKey, Pipeline};
 use crate::domain::ids::OrchestratorName;
 use crate::pool::Pool;
+use crate::pool::ai::AiAttempt;
 use crate::transport::Tasks;
+use streams::Streams;
 
 /// What the doorman is told at its start.
 #[derive(Clone, Debug)]
@@ -32,12 +40,24 @@ pub struct DoorConfig {
     pub orchestrator: OrchestratorName,
     /// A request waits so long for a free worker.
     pub wait: Duration,
+    /// A capability's job, or an app's request, waits so long: who asks for it has no patience.
+    pub short_wait: Duration,
     pub limits: RunnerLimits,
 }
 
 /// A form of this size is held in memory, so that it can go to a second runner; a larger one
 /// streams, and cannot.
 const KEPT_FORM: u64 = 4 << 20;
+
+/// What it decides with.
+pub(super) struct DoorParts {
+    pub(super) pool: Pool,
+    pub(super) runners: Runners,
+    pub(super) config: DoorConfig,
+    pub(super) tasks: Tasks,
+    pub(super) public: Arc<Public>,
+    pub(super) beats: Beats,
+}
 
 /// Decides for the pool. Cheap to clone.
 #[derive(Clone)]
@@ -50,13 +70,30 @@ struct Shared {
     runners: Runners,
     config: DoorConfig,
     tasks: Tasks,
+    public: Arc<Public>,
+    streams: Streams,
+    beats: Beats,
 }
 
 // === impl PoolDoorman ===
 
 impl PoolDoorman {
-    pub fn new(pool: Pool, runners: Runners, config: DoorConfig, tasks: Tasks) -> PoolDoorman {
-        PoolDoorman { shared: Arc::new(Shared { pool, runners, config, tasks }) }
+    pub(super) fn new(parts: DoorParts) -> PoolDoorman {
+        let DoorParts { pool, runners, config, tasks, public, beats } = parts;
+        let streams = Streams::default();
+        PoolDoorman { shared: Arc::new(Shared { pool, runners, config, tasks, public, streams, beats }) }
+    }
+
+    /// Looks after what outlives its requests, until `tasks` are told to end.
+    pub(super) fn watch(&self, tasks: &Tasks) {
+        let (shared, stop) = (self.shared.clone(), tasks.token());
+        tasks.spawn("streams", async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = shared.streams.clone().watch(shared.clone()) => {}
+            }
+            shared.streams.end();
+        });
     }
 }
 
@@ -71,6 +108,9 @@ impl Doorman for PoolDoorman {
                     false => Need::Spool,
                 }
             }
+            // What is small is kept, so that another runner can be tried.
+            Route::Byoc { .. } if self.shared.is_small(head) => Need::Whole,
+            Route::Heartbeat | Route::Unregister { .. } => Need::Whole,
             _ => Need::usual(route, head),
         }
     }
@@ -91,6 +131,16 @@ impl Doorman for PoolDoorman {
                 ))
             }
             Route::Pipeline { prefix, pipeline } => pipeline::admit(shared, prefix, pipeline, ask.head, ask.body).await,
+            Route::Byoc { name, rest } => {
+                let body = match ask.body {
+                    Prelude::Whole(body) => Some(body),
+                    _ => None,
+                };
+                byoc::admit(shared, name, rest, ask.head, body).await
+            }
+            Route::App { app, rest } => apps::admit(shared, app, rest, ask.head).await,
+            Route::Heartbeat => shared.beats.beat(ask.head, ask.body, ask.client).await,
+            Route::Unregister { id } => shared.beats.unregister(id, ask.head),
             _ => Decision::Answer(Answer::fault(ask.route.manner(), StatusCode::NOT_FOUND, "no such address here")),
         }
     }
@@ -99,6 +149,19 @@ impl Doorman for PoolDoorman {
 // === impl Shared ===
 
 impl Shared {
+    /// Whose length is known and fits into memory.
+    fn is_small(&self, head: &Parts) -> bool {
+        let length = head.headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        let length = length.and_then(|length| length.parse::<usize>().ok());
+        length.is_some_and(|length| length <= self.config.limits.most_json_bytes)
+    }
+
+    /// Where a leased runner is reached.
+    fn upstream(&self, attempt: &AiAttempt) -> Option<(Arc<Upstream>, Arc<Runner>)> {
+        let runner = self.runners.get(attempt.worker())?;
+        Some((runner.upstream()?, runner))
+    }
+
     /// Whether a form may go to its runner as it came: its model is known without it, no worker will
     /// have it, and its charge can be told from what passes by.
     fn streams(&self, prefix: &str, pipeline: Pipeline) -> bool {
