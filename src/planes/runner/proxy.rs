@@ -206,6 +206,9 @@ impl ProxyHttp for RunnerProxy {
                 Ok(false)
             }
             Gate::Answer(answer) => {
+                if answer.closes() {
+                    session.set_keepalive(None);
+                }
                 answer.write(session).await.map_err(Error::into_down)?;
                 Ok(true)
             }
@@ -284,6 +287,7 @@ impl ProxyHttp for RunnerProxy {
             return Err(Error::new_down(ErrorType::HTTPStatus(413)));
         }
         if let (Some(forward), Some(bytes)) = (&mut ctx.forward, body) {
+            forward.guard.may_send().map_err(|why| Error::explain(ErrorType::InternalError, why).into_down())?;
             forward.guard.sent(bytes);
         }
         Ok(())
@@ -311,6 +315,9 @@ impl ProxyHttp for RunnerProxy {
         if let Some(text) = refused {
             ctx.failure = Some(Failure { kind: FailureKind::Answered(head.status), text, again: false });
             return Err(Error::new_up(ErrorType::Custom("an answer that cannot pass")));
+        }
+        for (name, value) in forward.guard.headers() {
+            head.insert_header(name, value)?;
         }
         head.remove_header("keep-alive");
         ctx.begun = true;

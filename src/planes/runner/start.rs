@@ -1,16 +1,17 @@
 //! Starts the plane: a keeper for every runner, and the port with the pool's doorman.
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::agent;
 use super::config::PlaneConfig;
-use super::doorman::{DoorConfig, PoolDoorman};
+use super::doorman::{DoorConfig, LiveConfig, PoolDoorman};
 use super::listen::{OpenError, RunnerPort, open};
 use super::runners::{Runner, Runners};
 use crate::domain::ids::OrchestratorName;
 use crate::pool::Pool;
 use crate::telemetry;
 use crate::transport::Tasks;
+use crate::transport::client::Dialer;
 
 /// The plane that runs.
 pub struct Plane {
@@ -46,11 +47,24 @@ pub async fn start(
         Some(port) => {
             let orchestrator = config.orchestrator.or(first).unwrap_or_else(|| OrchestratorName::from("runner port"));
             let door = DoorConfig { orchestrator, wait: config.wait.0, limits };
-            let doorman = PoolDoorman::new(pool, runners.clone(), door, keepers.clone());
-            Some(open(port, Arc::new(doorman), doors).await?)
+            let dialer = Dialer::new(care.connect_timeout).map_err(|why| OpenError::Dialer(why.to_string()))?;
+            let live = LiveConfig { limits: config.live, dialer, tasks: doors.clone() };
+            let doorman = PoolDoorman::new(pool, runners.clone(), door, keepers.clone(), live);
+            let secure = port.tls.is_some();
+            let opened = open(port, Arc::new(doorman.clone()), doors).await?;
+            doorman.reached_at(&config.public_url.unwrap_or_else(|| base(opened.address, secure)));
+            Some(opened)
         }
     };
     Ok(Plane { runners, port })
+}
+
+/// The port's own address, for who is told no other.
+fn base(mut address: SocketAddr, secure: bool) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    format!("{}://{address}", if secure { "https" } else { "http" })
 }
 
 // === impl Plane ===

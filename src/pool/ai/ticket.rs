@@ -143,6 +143,11 @@ impl AiTicket {
         Ok(attempt)
     }
 
+    /// This seat does not get the job: it has just lost the same work.
+    pub fn avoid(&mut self, conn: ConnId) {
+        self.tried.push(conn);
+    }
+
     /// Whether the job may go to another worker after this failure.
     pub fn again(&mut self, task: TaskId, failure: &Failure) -> bool {
         let now = self.inner.clock.now();

@@ -2,6 +2,7 @@
 //! books hear of it.
 mod about;
 mod guard;
+mod live;
 mod meter;
 mod pipeline;
 mod refusal;
@@ -14,10 +15,12 @@ use async_trait::async_trait;
 use http::StatusCode;
 use http::request::Parts;
 
+use self::live::Live;
+pub use self::live::LiveConfig;
 use super::answer::Answer;
 use super::config::RunnerLimits;
 use super::door::{Ask, Decision, Doorman, Need};
-use super::route::{Manner, Route};
+use super::route::Route;
 use super::runners::Runners;
 use crate::domain::ai::{ModelKey, Pipeline};
 use crate::domain::ids::OrchestratorName;
@@ -38,6 +41,7 @@ pub struct DoorConfig {
 #[derive(Clone)]
 pub struct PoolDoorman {
     shared: Arc<Shared>,
+    live: Live,
 }
 
 struct Shared {
@@ -50,8 +54,14 @@ struct Shared {
 // === impl PoolDoorman ===
 
 impl PoolDoorman {
-    pub fn new(pool: Pool, runners: Runners, config: DoorConfig, tasks: Tasks) -> PoolDoorman {
-        PoolDoorman { shared: Arc::new(Shared { pool, runners, config, tasks }) }
+    pub fn new(pool: Pool, runners: Runners, config: DoorConfig, tasks: Tasks, live: LiveConfig) -> PoolDoorman {
+        let shared = Arc::new(Shared { pool, runners, config, tasks });
+        PoolDoorman { live: Live::new(shared.clone(), live), shared }
+    }
+
+    /// The port is open: workers reach us here.
+    pub fn reached_at(&self, base: &str) {
+        self.live.reached_at(base);
     }
 }
 
@@ -76,14 +86,8 @@ impl Doorman for PoolDoorman {
             Route::Version { prefix } => Decision::Answer(about::version(&shared.pool, prefix)),
             Route::HardwareInfo { prefix } => Decision::Answer(about::hardware(&shared.pool, prefix, "gpu_info")),
             Route::HardwareStats { prefix } => Decision::Answer(about::hardware(&shared.pool, prefix, "gpu_stats")),
-            Route::Pipeline { prefix, pipeline: Pipeline::LiveVideoToVideo } => {
-                let why = format!("live video is not served here yet ({prefix})");
-                Decision::Answer(Answer::fault(
-                    Manner::Runner(Pipeline::LiveVideoToVideo),
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    &why,
-                ))
-            }
+            Route::Pipeline { prefix, pipeline: Pipeline::LiveVideoToVideo } => self.live.admit(prefix, ask.body).await,
+            Route::Trickle { rest } => self.live.trickle(&ask.head.method, rest),
             Route::Pipeline { prefix, pipeline } => pipeline::admit(shared, prefix, pipeline, ask.head, ask.body).await,
             _ => Decision::Answer(Answer::fault(ask.route.manner(), StatusCode::NOT_FOUND, "no such address here")),
         }
