@@ -98,7 +98,9 @@ impl Live {
             .map_err(|why| Failure::WorkerError(format!("the runner could not be reached: {why}")))?;
         let pipeline = Pipeline::LiveVideoToVideo;
         match status {
-            StatusCode::OK => ai::check_answer::<&str>(pipeline, &body, &[]).map(|_| hand.touch()).map_err(Failure::Refused),
+            StatusCode::OK => {
+                ai::check_answer::<&str>(pipeline, &body, &[]).map(|_| hand.touch()).map_err(Failure::Refused)
+            }
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Err(Failure::Busy),
             status => Err(match ai::runner_error(pipeline, status.as_u16(), &body) {
                 (Blame::Caller, text) => Failure::InputError(text),

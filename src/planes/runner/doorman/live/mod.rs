@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use http::StatusCode;
 use parking_lot::RwLock;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use self::hand::Hand;
@@ -51,6 +52,8 @@ struct Inner {
     limits: LiveLimits,
     dialer: Dialer,
     tasks: Tasks,
+    /// Where they were started.
+    runtime: Handle,
     /// How workers reach the port.
     base: OnceLock<String>,
     /// By what their addresses begin with.
@@ -64,11 +67,13 @@ const PIPELINE: Pipeline = Pipeline::LiveVideoToVideo;
 // === impl Live ===
 
 impl Live {
+    /// Inside the runtime in which `config.tasks` run.
     pub(super) fn new(shared: Arc<Shared>, config: LiveConfig) -> Live {
         let LiveConfig { limits, dialer, tasks } = config;
         let room = Arc::new(Semaphore::new(limits.jobs.min(Semaphore::MAX_PERMITS)));
-        let (base, hands, live) = (OnceLock::new(), RwLock::default(), AtomicIsize::new(0));
-        Live { inner: Arc::new(Inner { shared, limits, dialer, tasks, base, hands, room, live }) }
+        let (runtime, base, hands) = (Handle::current(), OnceLock::new(), RwLock::default());
+        let live = AtomicIsize::new(0);
+        Live { inner: Arc::new(Inner { shared, limits, dialer, tasks, runtime, base, hands, room, live }) }
     }
 
     pub(super) fn reached_at(&self, base: &str) {
@@ -103,7 +108,11 @@ impl Live {
             Err(failure) => return refusal::failure(PIPELINE, &failure),
         };
         job.begin(hired.began);
-        self.inner.tasks.spawn("live video", self.clone().watch(job, hired));
+        {
+            // The port's threads end before its videos are written down.
+            let _runtime = self.inner.runtime.enter();
+            self.inner.tasks.spawn("live video", self.clone().watch(job, hired));
+        }
         // Any object will do; the runner's own would show our addresses.
         Decision::Answer(Answer::json(StatusCode::OK, Bytes::from_static(b"{}")))
     }
