@@ -379,3 +379,83 @@ async fn addresses_cannot_be_guessed_and_do_what_they_are_for() {
     let answer = ask("GET", &format!("{input}/0"), end).await;
     assert!(answer.starts_with("http/1.1 404"), "{answer}");
 }
+
+/// A request that stays open: what was sent of it is its head and this.
+async fn open(method: &str, url: &str, more: &str) -> TcpStream {
+    let uri: http::Uri = url.parse().unwrap();
+    let authority = uri.authority().unwrap();
+    let mut tcp = TcpStream::connect(authority.as_str()).await.unwrap();
+    let head = format!("{method} {} HTTP/1.1\r\nHost: {authority}\r\nTransfer-Encoding: chunked\r\n\r\n", uri.path());
+    tcp.write_all(format!("{head}{more}").as_bytes()).await.unwrap();
+    tcp
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_worker_is_replaced_and_cannot_write_any_more() {
+    let ((one, mut asked_one), (two, mut asked_two)) = (yes().await, yes().await);
+    let mut bed = pool(&[("one", one), ("two", two)], |limits| {
+        limits.quiet = Duration::from_millis(1_500);
+        limits.succeed_within = Duration::from_secs(1);
+    })
+    .await;
+    let video = start(&bed).await;
+    let out = collect(&video.output);
+    let (given, first) = tokio::select! {
+        given = asked_one.recv() => (given.unwrap(), "one"),
+        given = asked_two.recv() => (given.unwrap(), "two"),
+    };
+    let url = |given: &Value, key: &str| given[key].as_str().unwrap().to_owned();
+    let output = url(&given, "publish_url");
+    // It works for a second, has a segment half written and the next one open, and falls silent.
+    let whole = "Content-Length: 4\r\n\r\n";
+    assert!(ask("POST", &format!("{output}/0"), &format!("{whole}zero")).await.starts_with("http/1.1 200"));
+    video.control.publish(r#"{"prompt":"b"}"#.into());
+    let control = ask("GET", &format!("{}/-2", url(&given, "control_url")), "\r\n").await;
+    assert!(control.contains(r#"{"prompt":"b"}"#), "{control}");
+    sleep(Duration::from_secs(1)).await;
+    let half = open("POST", &format!("{output}/1"), "4\r\nhalf\r\n").await;
+    let mut ahead = open("POST", &format!("{output}/2"), "").await;
+    let after = if first == "one" { asked_two.recv() } else { asked_one.recv() };
+    let after = tokio::time::timeout(Duration::from_secs(5), after).await.unwrap().unwrap();
+    assert_eq!(after["params"], json!({"prompt": "b"}));
+    // The one before it is locked out.
+    let _ = ahead.write_all(b"3\r\nbad\r\n0\r\n\r\n").await;
+    assert_eq!(ahead.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    assert!(ask("POST", &format!("{output}/2"), &format!("{whole}evil")).await.starts_with("http/1.1 404"));
+    // Its successor counts from 0, and goes on behind it.
+    let output = url(&after, "publish_url");
+    let next = ask("GET", &format!("{output}/next"), "\r\n").await;
+    assert!(next.contains("lp-trickle-latest: 0") && next.trim_end().ends_with('0'), "{next}");
+    let answer = ask("POST", &format!("{output}/0"), &format!("{whole}more")).await;
+    assert!(answer.starts_with("http/1.1 200") && answer.contains("lp-trickle-seq: 0"), "{answer}");
+    assert_eq!(video.output.latest(), 3);
+    sleep(Duration::from_millis(1_100)).await;
+    let answer = ask("POST", &format!("{output}/1"), &format!("{whole}last")).await;
+    assert!(answer.contains("lp-trickle-seq: 1"), "{answer}");
+    // That it stops is its own affair; with nobody left the video ends.
+    assert!(ask("DELETE", &output, "\r\n").await.starts_with("http/1.1 200"));
+    let out = out.await.unwrap();
+    let seen: Vec<_> = out.iter().map(|s| (s.number, &s.body[..])).collect();
+    assert_eq!(seen, [(0, &b"zero"[..]), (1, b"half"), (2, b"more"), (3, b"last")]);
+    until("all channels are closed", || video.input.closed() && video.events.closed()).await;
+    drop(half);
+    bed.stop().await;
+    let paid = paid(&bed.settings.data);
+    assert!(paid.len() == 2 && paid.iter().all(|(_, jobs, seconds)| (*jobs, *seconds) == (1, 1)), "{paid:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_ours_ends_the_video_at_once_and_pays_it() {
+    let a = runner("a");
+    let mut bed = pool(&[("a", a.address())], |_| {}).await;
+    let video = start(&bed).await;
+    for number in 0..4 {
+        publish(&video, number).await;
+    }
+    let stopped = Instant::now();
+    bed.stop().await;
+    assert!(stopped.elapsed() < Duration::from_secs(4), "{:?}", stopped.elapsed());
+    assert!(video.input.closed() && video.events.closed());
+    let paid = paid(&bed.settings.data);
+    assert!(paid.len() == 1 && (2..=3).contains(&paid[0].2), "{paid:?}");
+}

@@ -59,7 +59,10 @@ impl Live {
             let attempt = match ticket.lease().await {
                 Ok(attempt) => attempt,
                 Err(failure) => {
-                    ticket.fail(failure.clone());
+                    // A successor is looked for more than once.
+                    if avoid.is_empty() {
+                        ticket.fail(failure.clone());
+                    }
                     return Err(failure);
                 }
             };

@@ -172,7 +172,11 @@ fn settle(job: &Job, hired: Hired, end: Instant, failure: Option<Failure>) -> u6
     }
     telemetry::live_served(attempt.worker(), seconds);
     let passed = Passed { usage: None, bytes_in: sent, bytes_out: made, scored: false };
+    let conn = attempt.conn();
     ticket.passed(attempt, passed, Some(seconds.saturating_mul(SECOND)));
+    if let Some(failure) = failure {
+        ticket.blame(conn, &failure);
+    }
     ticket.close(&Upstream::Accepted);
     seconds
 }
