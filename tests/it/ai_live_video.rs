@@ -16,11 +16,14 @@ use openpool_proxy::sim::trickle::{Channel, Follower, Received};
 use openpool_proxy::state::store::ledger::{By, Range, report};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::bed::{Bed, until};
+
+mod peers;
+
+use peers::{ask, old_orchestrator, open, yes};
 
 const MODEL: &str = "comfyui";
 const SECOND: u64 = 1280 * 720 * 30;
@@ -58,7 +61,10 @@ async fn pool(runners: &[(&str, SocketAddr)], change: impl FnOnce(&mut LiveLimit
         settings.rules.ai.price = Price { wei: 1, units: 1 };
         settings.rules.commission = BasisPoints::new(0).unwrap();
         let plane = &mut settings.runner;
-        plane.port = Some(RunnerConfig { listen: ([127, 0, 0, 1], 0).into(), threads: 2, ..RunnerConfig::default() });
+        let mut port = RunnerConfig { listen: ([127, 0, 0, 1], 0).into(), threads: 2, ..RunnerConfig::default() };
+        // Long waits are usual on channels, whatever is allowed elsewhere.
+        port.limits.body_gap = Duration::from_millis(700);
+        plane.port = Some(port);
         plane.care = CareConfig { health_every: Duration::from_millis(500), ..CareConfig::default() };
         plane.runners = runners;
         change(&mut plane.live);
@@ -274,50 +280,6 @@ async fn no_more_than_there_is_room_for_and_none_without_a_worker() {
     until("it is over", || a.counters().live_running == 0).await;
 }
 
-/// A runner that only says yes; the requests that started it.
-async fn yes() -> (SocketAddr, tokio::sync::mpsc::Receiver<Value>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (to, from) = tokio::sync::mpsc::channel(8);
-    #[expect(clippy::disallowed_methods, reason = "a test has no task set")]
-    tokio::spawn(async move {
-        loop {
-            let (mut tcp, _) = listener.accept().await.unwrap();
-            let mut read = Vec::new();
-            let mut buffer = [0; 4096];
-            while let Ok(n @ 1..) = tcp.read(&mut buffer).await {
-                read.extend_from_slice(&buffer[..n]);
-                if read.starts_with(b"GET") || read.ends_with(b"}") {
-                    break;
-                }
-            }
-            let text = String::from_utf8_lossy(&read).into_owned();
-            if text.starts_with("POST")
-                && let Some((_, body)) = text.split_once("\r\n\r\n")
-            {
-                to.send(serde_json::from_str(body).unwrap()).await.unwrap();
-            }
-            let ok = r#"{"status":"OK"}"#;
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
-            let _ = tcp.write_all(format!("{head}\r\nContent-Length: {}\r\n\r\n{ok}", ok.len()).as_bytes()).await;
-        }
-    });
-    (address, from)
-}
-
-/// One request on a connection of its own; the whole answer, in lower case.
-async fn ask(method: &str, url: &str, more: &str) -> String {
-    let uri: http::Uri = url.parse().unwrap();
-    let authority = uri.authority().unwrap();
-    let mut tcp = TcpStream::connect(authority.as_str()).await.unwrap();
-    let request = format!("{method} {} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{more}", uri.path());
-    tcp.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    let read = tokio::time::timeout(Duration::from_secs(5), tcp.read_to_end(&mut answer)).await;
-    assert!(read.is_ok(), "{method} {url}: no end, {}", String::from_utf8_lossy(&answer));
-    String::from_utf8_lossy(&answer).to_lowercase()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn addresses_cannot_be_guessed_and_do_what_they_are_for() {
     let (address, mut asked) = yes().await;
@@ -344,8 +306,8 @@ async fn addresses_cannot_be_guessed_and_do_what_they_are_for() {
         assert!(answer.starts_with("http/1.1 404") && answer.contains("connection: close"), "{wrong}: {answer}");
     }
     // An open body is not waited for.
-    let open = "Transfer-Encoding: chunked\r\n\r\n";
-    assert!(ask("POST", &format!("{base}/nobody-out/0"), open).await.starts_with("http/1.1 404"));
+    let unended = "Transfer-Encoding: chunked\r\n\r\n";
+    assert!(ask("POST", &format!("{base}/nobody-out/0"), unended).await.starts_with("http/1.1 404"));
     // Roles.
     for (method, wrong) in [
         ("POST", format!("{input}/0")),
@@ -375,20 +337,15 @@ async fn addresses_cannot_be_guessed_and_do_what_they_are_for() {
     assert!(answer.contains("video/mp2t") && answer.contains("in"), "{answer}");
     let answer = ask("GET", &format!("{input}/7"), end).await;
     assert!(answer.starts_with("http/1.1 470") && answer.contains("lp-trickle-latest: 1"), "{answer}");
+    // A writer that waits for what is not coming is told so, and not kept.
+    let mut ahead = open("POST", &format!("{output}/1"), "").await;
     // Nobody is there to take its place: then the video ends, and its names with it.
     until("the orchestrator heard of it", || video.input.closed() && video.output.closed()).await;
     let answer = ask("GET", &format!("{input}/0"), end).await;
     assert!(answer.starts_with("http/1.1 404"), "{answer}");
-}
-
-/// A request that stays open: what was sent of it is its head and this.
-async fn open(method: &str, url: &str, more: &str) -> TcpStream {
-    let uri: http::Uri = url.parse().unwrap();
-    let authority = uri.authority().unwrap();
-    let mut tcp = TcpStream::connect(authority.as_str()).await.unwrap();
-    let head = format!("{method} {} HTTP/1.1\r\nHost: {authority}\r\nTransfer-Encoding: chunked\r\n\r\n", uri.path());
-    tcp.write_all(format!("{head}{more}").as_bytes()).await.unwrap();
-    tcp
+    let mut told = String::new();
+    let read = tokio::time::timeout(Duration::from_secs(5), ahead.read_to_string(&mut told)).await;
+    assert!(read.is_ok() && told.to_lowercase().contains("lp-trickle-closed: terminated"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -459,53 +416,6 @@ async fn a_restart_of_ours_ends_the_video_at_once_and_pays_it() {
     assert!(video.input.closed() && video.events.closed());
     let paid = paid(&bed.settings.data);
     assert!(paid.len() == 1 && (2..=3).contains(&paid[0].2), "{paid:?}");
-}
-
-/// An orchestrator before 0.9.0, as far as a worker sees it; method, path, and whether the writer
-/// said that it is new.
-async fn old_orchestrator() -> (SocketAddr, Arc<parking_lot::Mutex<Vec<(String, bool)>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let seen: Arc<parking_lot::Mutex<Vec<(String, bool)>>> = Arc::default();
-    let log = seen.clone();
-    let serve = |mut tcp: TcpStream, log: Arc<parking_lot::Mutex<Vec<(String, bool)>>>| async move {
-        let mut read = Vec::new();
-        let mut buffer = [0; 4096];
-        while !read.windows(4).any(|four| four == b"\r\n\r\n") {
-            match tcp.read(&mut buffer).await {
-                Ok(n @ 1..) => read.extend_from_slice(&buffer[..n]),
-                _ => return,
-            }
-        }
-        let text = String::from_utf8_lossy(&read).to_lowercase();
-        let line: Vec<_> = text.split(' ').take(2).collect();
-        log.lock().push((line.join(" "), text.contains("\r\nlp-trickle-reset:")));
-        let status = if line[1].ends_with("/next") { "400 Bad Request" } else { "200 OK" };
-        if line[0] == "post" {
-            // It is still there, it says while it waits.
-            for _ in 0..2 {
-                tcp.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
-                sleep(GAP).await;
-            }
-            while !read.ends_with(b"data") {
-                match tcp.read(&mut buffer).await {
-                    Ok(n @ 1..) => read.extend_from_slice(&buffer[..n]),
-                    _ => return,
-                }
-            }
-        }
-        let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-        let _ = tcp.write_all(answer.as_bytes()).await;
-    };
-    #[expect(clippy::disallowed_methods, reason = "a test has no task set")]
-    tokio::spawn(async move {
-        loop {
-            let (tcp, _) = listener.accept().await.unwrap();
-            #[expect(clippy::disallowed_methods, reason = "a test has no task set")]
-            tokio::spawn(serve(tcp, log.clone()));
-        }
-    });
-    (address, seen)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -295,7 +295,7 @@ impl ProxyHttp for RunnerProxy {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         head: &mut ResponseHeader,
         ctx: &mut Passage,
     ) -> Result<()> {
@@ -320,6 +320,10 @@ impl ProxyHttp for RunnerProxy {
             head.insert_header(name, value)?;
         }
         head.remove_header("keep-alive");
+        if matches!(forward.passing, Passing::Trickle { .. }) && !session.is_body_done() {
+            // A channel's answer comes at the end, or instead of the rest: nobody wants that any more.
+            session.set_read_timeout(Some(self.config.limits.body_gap));
+        }
         ctx.begun = true;
         Ok(())
     }

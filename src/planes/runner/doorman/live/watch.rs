@@ -18,9 +18,10 @@ use crate::telemetry;
 
 /// What came of a worker's part.
 enum Outcome {
-    /// The job is over; whether its orchestrator knows.
+    /// The job is over, since when, and whether its orchestrator knows.
     Over {
         why: &'static str,
+        at: Instant,
         known: bool,
     },
     Lost(Failure),
@@ -45,8 +46,8 @@ impl Live {
         let why = loop {
             let outcome = self.attend(&job, &hired).await;
             match outcome {
-                Outcome::Over { why, known } => {
-                    total += settle(&job, hired, Instant::now(), None);
+                Outcome::Over { why, at, known } => {
+                    total += settle(&job, hired, at, None);
                     if !known {
                         self.close(&job).await;
                     }
@@ -77,13 +78,14 @@ impl Live {
     /// Until the worker's part is over.
     async fn attend(&self, job: &Job, hired: &Hired) -> Outcome {
         let stop = self.inner.tasks.token();
+        let over = |why, known| Outcome::Over { why, at: Instant::now(), known };
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                () = job.ended.cancelled() => return Outcome::Over { why: "its channels ended", known: true },
-                () = stop.cancelled() => return Outcome::Over { why: "the pool is restarting", known: false },
+                () = job.ended.cancelled() => return over("its channels ended", true),
+                () = stop.cancelled() => return over("the pool is restarting", false),
                 () = job.stir.notified() => {}
                 _ = tick.tick() => {}
             }
@@ -97,11 +99,15 @@ impl Live {
             let (lost, input) = tokio::select! {
                 biased;
                 () = job.ended.cancelled() => continue,
+                () = stop.cancelled() => continue,
                 found = look => found,
             };
             match (input, lost) {
-                (Input::Over, _) => return Outcome::Over { why: "its input ended", known: true },
-                (Input::Unreachable, _) => return Outcome::Over { why: "its orchestrator is gone", known: true },
+                (Input::Over, _) => return over("its input ended", true),
+                (Input::Unreachable, _) => {
+                    let at = hired.listed.hand.last();
+                    return Outcome::Over { why: "its orchestrator is gone", at, known: true };
+                }
                 (Input::Lives, Some(failure)) => return Outcome::Lost(failure),
                 (Input::Lives, None) => {}
             }
