@@ -59,6 +59,11 @@ fn head(status: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     )?;
     for orchestrator in status["orchestrators"].as_array().into_iter().flatten() {
         writeln!(out, "orchestrator {}   {}", text(&orchestrator["name"]), text(&orchestrator["state"]))?;
+        let ai = &orchestrator["ai"];
+        if ai["registrations_wanted"].as_u64().is_some_and(|wanted| wanted > 0) {
+            let models = ai["models"].as_array().map_or(0, Vec::len);
+            writeln!(out, "   AI   {}   {models} models   {} jobs at once", text(&ai["state"]), ai["capacity"])?;
+        }
     }
     Ok(())
 }

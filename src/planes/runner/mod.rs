@@ -7,6 +7,7 @@ mod config;
 mod door;
 pub mod doorman;
 mod fixed;
+mod gate;
 mod listen;
 mod passage;
 mod proxy;

@@ -407,6 +407,8 @@ fn reason(none: &NoSeat) -> &'static str {
         "full"
     } else if none.resting > 0 {
         "resting"
+    } else if none.too_slow > 0 {
+        "slow"
     } else {
         "none"
     }
@@ -418,7 +420,7 @@ fn no_seat(none: &NoSeat, first: bool) -> Failure {
         return Failure::Busy;
     }
     Failure::NoWorker(format!(
-        "no AI worker could take it: {} here, {} without the model, {} too old, {} full, {} resting, {} leaving, {} tried",
-        none.seats, none.capability, none.version, none.full, none.resting, none.draining, none.tried
+        "no AI worker could take it: {} here, {} without the model, {} too old, {} full, {} resting, {} leaving, {} tried, {} too slow",
+        none.seats, none.capability, none.version, none.full, none.resting, none.draining, none.tried, none.too_slow
     ))
 }
