@@ -105,6 +105,25 @@ pub fn ai_no_seat(key: &ModelKey, why: &'static str) {
     counter!("livepeer_pool_ai_no_worker_total", "pipeline" => key.pipeline.name(), "why" => why).increment(1);
 }
 
+/// Live videos at work now.
+pub fn live_jobs(count: usize) {
+    gauge!("livepeer_pool_live_jobs").set(count as f64);
+}
+
+/// One worker's part of a live video is over.
+pub fn live_served(worker: &WorkerName, seconds: u64) {
+    counter!("livepeer_pool_live_seconds_total", "worker" => worker.to_string()).increment(seconds);
+}
+
+pub fn live_moved(worker: &WorkerName, failure: &Failure) {
+    counter!("livepeer_pool_live_moves_total", "code" => failure.code()).increment(1);
+    warn!(%worker, code = failure.code(), why = %failure, "a live video lost its worker");
+}
+
+pub fn live_ended(model: &str, seconds: u64, why: &str) {
+    info!(model, seconds, why, "live video ended");
+}
+
 pub fn runner_unwell(runner: &WorkerName, why: &str) {
     counter!("livepeer_pool_runners_unwell_total", "worker" => runner.to_string()).increment(1);
     warn!(%runner, why, "this runner is out until it is well again");

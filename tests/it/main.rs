@@ -3,6 +3,7 @@
 mod ai_apps;
 mod ai_bed;
 mod ai_byoc;
+mod ai_live_video;
 mod ai_pairs;
 mod ai_uplink;
 mod ai_worker_port;

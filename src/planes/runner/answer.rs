@@ -1,6 +1,6 @@
 //! Answers of our own, in shapes that their readers survive.
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::{Error, ErrorType, Result};
@@ -43,9 +43,15 @@ impl Answer {
         Answer::json(status, serde_json::json!({ "detail": { "msg": msg } }).to_string())
     }
 
+    /// Whether the connection ends with it.
+    pub(super) fn closes(&self) -> bool {
+        self.headers.iter().any(|(name, value)| *name == CONNECTION && value == "close")
+    }
+
     pub(super) async fn write(self, session: &mut Session) -> Result<()> {
         let mut head = ResponseHeader::build(self.status, Some(self.headers.len() + 2))?;
-        for (name, value) in self.headers {
+        // Pingora writes `Connection` itself.
+        for (name, value) in self.headers.into_iter().filter(|(name, _)| name != CONNECTION) {
             head.append_header(name, value)?;
         }
         match self.body {

@@ -64,7 +64,8 @@ pub struct PlaneConfig {
     pub wait: Wait,
     pub care: CareConfig,
     pub runners: Vec<RunnerWorker>,
-    /// `http(s)://host:port` under which orchestrators reach the port; None: nothing is registered.
+    /// `http(s)://host:port` under which others reach the port. None: nothing is registered at orchestrators,
+    /// and workers of live video are given the port's own address.
     pub public_url: Option<String>,
     /// Capabilities that are registered at every orchestrator.
     pub byoc: Vec<ByocConfig>,
@@ -73,6 +74,25 @@ pub struct PlaneConfig {
     pub times: PublicTimes,
     /// Whether runners that beat to us may live at private addresses.
     pub private_runners: bool,
+    pub live: LiveLimits,
+}
+
+/// Live video through the port.
+#[derive(Clone, Debug)]
+pub struct LiveLimits {
+    /// Live videos at once.
+    pub jobs: usize,
+    /// Trickle requests of one of them that are open at once.
+    pub open: usize,
+    /// A runner has answered the start of a job by then.
+    pub start_within: Duration,
+    /// A worker that sends nothing for so long is lost. Gateways end a job without events for 30 s,
+    /// and its next worker has to begin before that; control messages come every 10 s.
+    pub quiet: Duration,
+    /// A lost worker has a successor by then, or the job ends.
+    pub succeed_within: Duration,
+    /// Workers of one job, one after the other.
+    pub workers: u32,
 }
 
 /// How long a request waits for a free worker.
@@ -84,6 +104,21 @@ pub struct Wait(pub Duration);
 impl Default for Wait {
     fn default() -> Self {
         Wait(Duration::from_secs(10))
+    }
+}
+
+// === impl LiveLimits ===
+
+impl Default for LiveLimits {
+    fn default() -> Self {
+        LiveLimits {
+            jobs: 256,
+            open: 32,
+            start_within: Duration::from_secs(20),
+            quiet: Duration::from_secs(15),
+            succeed_within: Duration::from_secs(25),
+            workers: 32,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_core::upstreams::peer::HttpPeer;
 
 use super::answer::Answer;
@@ -78,6 +78,8 @@ pub enum Passing {
     Stream,
     /// All, and WebSocket upgrades.
     All,
+    /// Few, and those of trickle; interim answers come back. `reset`: the writer is a new one.
+    Trickle { reset: bool },
 }
 
 /// Watches one attempt. Dropped without a last word: the attempt failed.
@@ -86,6 +88,16 @@ pub trait Guard: Send + Sync {
     /// The head of the runner's answer, before anything of it went down.
     fn answered(&mut self, _status: StatusCode, _headers: &HeaderMap) -> Verdict {
         Verdict::Pass
+    }
+
+    /// What the head of the answer shall say besides, on its way down.
+    fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        Vec::new()
+    }
+
+    /// Asked before bytes of the request's body go to the runner; an error ends the request.
+    fn may_send(&self) -> Result<(), String> {
+        Ok(())
     }
 
     /// These bytes of the request's body go to the runner.
@@ -169,6 +181,8 @@ pub enum Trust {
     Name(String),
     /// The certificate with this SHA-256, whatever it says. The name is for SNI.
     Pin { name: String, sha256: [u8; 32] },
+    /// Any certificate: orchestrators sign their own. The name is for SNI.
+    Any { name: String },
 }
 
 // === impl Need ===
@@ -194,14 +208,15 @@ pub(super) fn is_form(head: &Parts) -> bool {
 impl Upstream {
     /// `host` goes into the Host header.
     pub fn new(address: SocketAddr, host: &str, trust: Trust, limits: &RunnerLimits) -> Upstream {
+        let verified = !matches!(trust, Trust::Pin { .. } | Trust::Any { .. });
         let (tls, name, pin) = match trust {
             Trust::Plain => (false, String::new(), None),
-            Trust::Name(name) => (true, name, None),
+            Trust::Name(name) | Trust::Any { name } => (true, name, None),
             Trust::Pin { name, sha256 } => (true, name, Some(sha256)),
         };
         let mut peer = HttpPeer::new(address, tls, name);
-        peer.options.verify_cert = pin.is_none();
-        peer.options.verify_hostname = pin.is_none();
+        peer.options.verify_cert = verified;
+        peer.options.verify_hostname = verified;
         peer.options.connection_timeout = Some(limits.connect_within);
         peer.options.total_connection_timeout = Some(limits.connect_within * 2);
         peer.options.write_timeout = Some(limits.body_gap);

@@ -38,6 +38,8 @@ pub enum OpenError {
     Bind(SocketAddr, io::Error),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("no connections to orchestrators can be made: {0}")]
+    Dialer(String),
     #[error("a thread could not be started: {0}")]
     Thread(io::Error),
 }

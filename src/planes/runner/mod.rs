@@ -24,7 +24,7 @@ mod wire;
 
 pub use answer::{Answer, AnswerBody};
 pub use body::{Prelude, Spool};
-pub use config::{PlaneConfig, RunnerConfig, RunnerLimits, Wait};
+pub use config::{LiveLimits, PlaneConfig, RunnerConfig, RunnerLimits, Wait};
 pub use door::{
     Ask, Decision, Doorman, End, Failure, FailureKind, Forward, Guard, Need, Passing, Trust, Upstream, Verdict,
 };

@@ -104,6 +104,9 @@ impl ProxyHttp for RunnerProxy {
                 Ok(false)
             }
             Gate::Answer(answer) => {
+                if answer.closes() {
+                    session.set_keepalive(None);
+                }
                 answer.write(session).await.map_err(Error::into_down)?;
                 Ok(true)
             }
@@ -182,6 +185,7 @@ impl ProxyHttp for RunnerProxy {
             return Err(Error::new_down(ErrorType::HTTPStatus(413)));
         }
         if let (Some(forward), Some(bytes)) = (&mut ctx.forward, body) {
+            forward.guard.may_send().map_err(|why| Error::explain(ErrorType::InternalError, why).into_down())?;
             forward.guard.sent(bytes);
         }
         Ok(())
@@ -189,7 +193,7 @@ impl ProxyHttp for RunnerProxy {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         head: &mut ResponseHeader,
         ctx: &mut Passage,
     ) -> Result<()> {
@@ -210,7 +214,14 @@ impl ProxyHttp for RunnerProxy {
             ctx.failure = Some(Failure { kind: FailureKind::Answered(head.status), text, again: false });
             return Err(Error::new_up(ErrorType::Custom("an answer that cannot pass")));
         }
+        for (name, value) in forward.guard.headers() {
+            head.insert_header(name, value)?;
+        }
         head.remove_header("keep-alive");
+        if matches!(forward.passing, Passing::Trickle { .. }) && !session.is_body_done() {
+            // A channel's answer comes at the end, or instead of the rest: nobody wants that any more.
+            session.set_read_timeout(Some(self.config.limits.body_gap));
+        }
         ctx.begun = true;
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! Starts the plane: a keeper for every runner, and the port with the pool's doorman.
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::agent;
 use super::config::{PlaneConfig, RunnerConfig};
-use super::doorman::{DoorConfig, DoorParts, PoolDoorman};
+use super::doorman::{DoorConfig, DoorParts, PoolDoorman, VideoParts};
 use super::listen::{OpenError, RunnerPort, open};
 use super::live::beat;
 use super::live::beats::{BeatParts, Beats};
@@ -16,6 +16,7 @@ use crate::domain::ids::OrchestratorName;
 use crate::pool::Pool;
 use crate::telemetry;
 use crate::transport::Tasks;
+use crate::transport::client::Dialer;
 
 /// Who asks for a capability or an app has no patience.
 const SHORT_WAIT: Duration = Duration::from_secs(2);
@@ -68,6 +69,7 @@ async fn open_port(
     keepers: &Tasks,
 ) -> Result<RunnerPort, OpenError> {
     let limits = port.limits.clone();
+    let (connect_timeout, secure) = (care.connect_timeout, port.tls.is_some());
     let first = config.orchestrator.clone().or_else(|| peers.first().map(|peer| peer.name.clone()));
     let orchestrator = first.unwrap_or_else(|| OrchestratorName::from("runner port"));
     let url = config.public_url.clone().unwrap_or_default();
@@ -95,10 +97,14 @@ async fn open_port(
     let door = DoorConfig { orchestrator, wait: config.wait.0, short_wait: config.wait.0.min(SHORT_WAIT), limits };
     let tasks = keepers.clone();
     let (public_, pool_) = (public.clone(), pool.clone());
-    let doorman = PoolDoorman::new(DoorParts { pool, runners, config: door, tasks, public, beats });
+    let dialer = Dialer::new(connect_timeout).map_err(|why| OpenError::Dialer(why.to_string()))?;
+    let video = VideoParts { limits: config.live, dialer, tasks: doors.clone() };
+    let doorman = PoolDoorman::new(DoorParts { pool, runners, config: door, tasks, public, beats, video });
     let (registrars, of_port) = (Tasks::new(), Tasks::new());
     let port = open(port, Arc::new(doorman.clone()), &of_port).await?;
     doorman.watch(&of_port);
+    let reached = if url.is_empty() { base(port.address, secure) } else { url.clone() };
+    doorman.reached_at(&reached);
     if !url.is_empty() {
         byoc::start(&public_, &registrars);
         beat::start(&public_, &pool_, &registrars);
@@ -121,6 +127,14 @@ async fn closing(doors: Tasks, registrars: Tasks, port: Tasks) {
             port.close(Duration::ZERO).await;
         }
     }
+}
+
+/// The port's own address, for who is told no other.
+fn base(mut address: SocketAddr, secure: bool) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    format!("{}://{address}", if secure { "https" } else { "http" })
 }
 
 // === impl Plane ===

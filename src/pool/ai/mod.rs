@@ -24,7 +24,7 @@ use super::Inner;
 use super::api::Recorded;
 use crate::domain::ai::AiJob;
 use crate::domain::ids::{Epoch, OrchestratorName};
-use crate::domain::ledger::Step;
+use crate::domain::ledger::{AiDoor, Step};
 use crate::domain::outcome::Failure;
 
 /// An AI job in flight, for those who may end it.
@@ -77,10 +77,12 @@ impl Inner {
         Ok(slot)
     }
 
-    /// Another process answers there now: AI jobs of other epochs are dropped.
+    /// Another process answers there now: AI jobs of other epochs are dropped. Those that came over
+    /// HTTP have no registration; they end with their own connections.
     pub(super) fn ai_epoch(&self, orchestrator: &OrchestratorName, epoch: &Epoch) {
         for live in &self.ai_jobs {
-            if live.job.orchestrator == *orchestrator && live.job.epoch != *epoch {
+            let registered = live.job.door == AiDoor::Grpc;
+            if registered && live.job.orchestrator == *orchestrator && live.job.epoch != *epoch {
                 live.gone.cancel();
             }
         }

@@ -145,6 +145,11 @@ impl AiTicket {
         Ok(attempt)
     }
 
+    /// This seat does not get the job: it has just lost the same work.
+    pub fn avoid(&mut self, conn: ConnId) {
+        self.tried.push(conn);
+    }
+
     /// Whether the job may go to another worker after this failure.
     pub fn again(&mut self, task: TaskId, failure: &Failure) -> bool {
         let now = self.inner.clock.now();
@@ -159,6 +164,20 @@ impl AiTicket {
     fn may_again(&self, failure: &Failure, now: Moment) -> bool {
         let attempts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
         retry::again(failure, attempts, now, self.job.answer_by, &self.rules.retry)
+    }
+
+    /// A worker that was paid for a part of the work lost the rest.
+    pub fn blame(&self, conn: ConnId, failure: &Failure) {
+        let now = self.inner.clock.now();
+        let mut table = self.inner.ai_table.lock();
+        let jitter = rand::Rng::random_range(&mut table.rng, 0.8..1.2);
+        if let Some(seat) = table.fleet.seat(conn) {
+            let weight = f64::from(retry::weight(failure));
+            if weight > 0.0 {
+                seat.scores.failed(self.job.class, weight, now, &self.rules.ai.score);
+            }
+            retry::failed(seat, failure, jitter, now, &self.rules.retry);
+        }
     }
 
     /// An answer passed through a lease whole; `units` when they are known only now.

@@ -4,6 +4,7 @@ mod about;
 mod apps;
 mod byoc;
 mod guard;
+mod live;
 mod meter;
 mod pipeline;
 mod refusal;
@@ -18,13 +19,15 @@ use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 
+use self::live::Live;
+pub(super) use self::live::VideoParts;
 use super::answer::Answer;
 use super::body::Prelude;
 use super::config::RunnerLimits;
 use super::door::{Ask, Decision, Doorman, Need, Upstream};
 use super::live::beats::Beats;
 use super::public::Public;
-use super::route::{Manner, Route};
+use super::route::Route;
 use super::runners::{Runner, Runners};
 use crate::domain::ai::{ModelKey, Pipeline};
 use crate::domain::ids::OrchestratorName;
@@ -57,12 +60,14 @@ pub(super) struct DoorParts {
     pub(super) tasks: Tasks,
     pub(super) public: Arc<Public>,
     pub(super) beats: Beats,
+    pub(super) video: VideoParts,
 }
 
 /// Decides for the pool. Cheap to clone.
 #[derive(Clone)]
 pub struct PoolDoorman {
     shared: Arc<Shared>,
+    live: Live,
 }
 
 struct Shared {
@@ -79,9 +84,15 @@ struct Shared {
 
 impl PoolDoorman {
     pub(super) fn new(parts: DoorParts) -> PoolDoorman {
-        let DoorParts { pool, runners, config, tasks, public, beats } = parts;
+        let DoorParts { pool, runners, config, tasks, public, beats, video } = parts;
         let streams = Streams::default();
-        PoolDoorman { shared: Arc::new(Shared { pool, runners, config, tasks, public, streams, beats }) }
+        let shared = Arc::new(Shared { pool, runners, config, tasks, public, streams, beats });
+        PoolDoorman { live: Live::new(shared.clone(), video), shared }
+    }
+
+    /// The port is open: workers of live video reach us here.
+    pub fn reached_at(&self, base: &str) {
+        self.live.reached_at(base);
     }
 
     /// Looks after what outlives its requests, until `tasks` are told to end.
@@ -122,14 +133,8 @@ impl Doorman for PoolDoorman {
             Route::Version { prefix } => Decision::Answer(about::version(&shared.pool, prefix)),
             Route::HardwareInfo { prefix } => Decision::Answer(about::hardware(&shared.pool, prefix, "gpu_info")),
             Route::HardwareStats { prefix } => Decision::Answer(about::hardware(&shared.pool, prefix, "gpu_stats")),
-            Route::Pipeline { prefix, pipeline: Pipeline::LiveVideoToVideo } => {
-                let why = format!("live video is not served here yet ({prefix})");
-                Decision::Answer(Answer::fault(
-                    Manner::Runner(Pipeline::LiveVideoToVideo),
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    &why,
-                ))
-            }
+            Route::Pipeline { prefix, pipeline: Pipeline::LiveVideoToVideo } => self.live.admit(prefix, ask.body).await,
+            Route::Trickle { rest } => self.live.trickle(&ask.head.method, rest),
             Route::Pipeline { prefix, pipeline } => pipeline::admit(shared, prefix, pipeline, ask.head, ask.body).await,
             Route::Byoc { name, rest } => {
                 let body = match ask.body {
