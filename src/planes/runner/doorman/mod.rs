@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
+use tokio::runtime::Handle;
 
 use self::live::Live;
 pub(super) use self::live::VideoParts;
@@ -71,6 +72,8 @@ pub struct PoolDoorman {
 }
 
 struct Shared {
+    /// The program's own: a port's thread, and what runs on it, ends with its connections.
+    runtime: Handle,
     pool: Pool,
     runners: Runners,
     config: DoorConfig,
@@ -86,7 +89,8 @@ impl PoolDoorman {
     pub(super) fn new(parts: DoorParts) -> PoolDoorman {
         let DoorParts { pool, runners, config, tasks, public, beats, video } = parts;
         let streams = Streams::default();
-        let shared = Arc::new(Shared { pool, runners, config, tasks, public, streams, beats });
+        let shared =
+            Arc::new(Shared { runtime: Handle::current(), pool, runners, config, tasks, public, streams, beats });
         PoolDoorman { live: Live::new(shared.clone(), video), shared }
     }
 
@@ -154,6 +158,12 @@ impl Doorman for PoolDoorman {
 // === impl Shared ===
 
 impl Shared {
+    /// For what must be done to its end though its connection is gone.
+    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let _runtime = self.runtime.enter();
+        self.tasks.spawn(name, task);
+    }
+
     /// Whose length is known and fits into memory.
     fn is_small(&self, head: &Parts) -> bool {
         let length = head.headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());

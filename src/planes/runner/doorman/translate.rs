@@ -181,7 +181,7 @@ fn whole(shared: &Shared, pipeline: Pipeline, ticket: AiTicket, result: Arc<AiRe
     };
     let (to, body) = mpsc::channel(CHUNKS);
     let (pieces, length) = (plan.pieces, plan.length);
-    shared.tasks.spawn("runner answer", async move {
+    shared.spawn("runner answer", async move {
         let sent = send_pieces(&to, pieces, &result, recorded).await;
         let upstream = match sent {
             Ok(()) => Upstream::Accepted,
@@ -228,7 +228,7 @@ async fn send_pieces(to: &Out, pieces: Vec<Piece>, result: &AiResult, recorded: 
 
 fn streamed(shared: &Shared, ticket: AiTicket, mut stream: AiStream) -> Decision {
     let (to, body) = mpsc::channel(CHUNKS);
-    shared.tasks.spawn("runner stream", async move {
+    shared.spawn("runner stream", async move {
         let upstream = loop {
             match stream.next().await {
                 Some(Ok(chunk)) => {
