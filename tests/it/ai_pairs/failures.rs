@@ -152,8 +152,11 @@ fn is_noise(bad: &Bad) -> bool {
     }
 }
 
+/// A job, and what becomes of it by each door.
+type Case<'a> = (&'a dyn Fn(u64) -> Job, [Want; 2]);
+
 /// The whole of one failure: these jobs, by both doors.
-async fn fails(bad: Bad, cases: &[(&dyn Fn(u64) -> Job, [Want; 2])]) {
+async fn fails(bad: Bad, cases: &[Case<'_>]) {
     for (make, wants) in cases {
         case(&bad, *make, *wants).await;
     }
