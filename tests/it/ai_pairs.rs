@@ -1,5 +1,6 @@
 //! The pairs of AI work: both doors of an orchestrator, both kinds of workers, every pipeline, and
 //! what becomes of failures in each.
+#![expect(clippy::disallowed_methods, reason = "measures wall time, and raw peers of its own")]
 mod bed;
 mod failures;
 mod jobs;

@@ -37,7 +37,7 @@ async fn a_mixed_run_is_charged_and_posted_alike() {
     let jobs: Vec<Job> = {
         let bed = &bed;
         let run = |n: u64| async move {
-            let (job, door) = (of(n), if n / 10 % 2 == 0 { Door::Grpc } else { Door::Runner });
+            let (job, door) = (of(n), if (n / 10).is_multiple_of(2) { Door::Grpc } else { Door::Runner });
             delivered(door, &job, &bed.run(door, &job).await);
             job
         };

@@ -202,11 +202,11 @@ async fn send_pieces(to: &Out, pieces: Vec<Piece>, result: &AiResult, recorded: 
     let left = || "the orchestrator hung up".to_owned();
     let last = pieces.len().saturating_sub(1);
     for (index, piece) in pieces.into_iter().enumerate() {
-        if index == last {
-            if let Err(down) = recorded.clone().wait().await {
-                let _ = to.send(Err(down.clone())).await;
-                return Err(down);
-            }
+        if index == last
+            && let Err(down) = recorded.clone().wait().await
+        {
+            let _ = to.send(Err(down.clone())).await;
+            return Err(down);
         }
         match piece {
             Piece::Text(text) => to.send(Ok(text)).await.map_err(|_| left())?,
