@@ -239,7 +239,7 @@ fn a_demo_with_ai_serves_every_pipeline_and_its_books_agree() {
         let row = rows.as_array().unwrap().iter().find(|row| row["pipeline"] == format!("{name} demo/model").as_str());
         if name != "live-video-to-video" {
             let row = row.unwrap_or_else(|| panic!("{name} is not in {rows:#}"));
-            assert_eq!((&row["units"], &row["ai_jobs"]), (&pipeline["units"], &pipeline["delivered"]), "{name}");
+            assert_eq!((&row["units"], &row["jobs"]), (&pipeline["units"], &pipeline["delivered"]), "{name}");
         }
     }
     let earned = |name: &str| {
