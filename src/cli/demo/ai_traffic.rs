@@ -176,8 +176,14 @@ impl Figures {
                 self.note = Some(words.chars().take(MOST_WORDS).collect());
                 return;
             }
+            // Its worker was lost after the first chunk: too late for another.
+            AiFate::Stream { ended: false, .. } => {
+                self.errors += 1;
+                self.note = Some("a stream broke off with its worker".into());
+                return;
+            }
             // Charged for nothing, or a worker dropped: none of that may be.
-            AiFate::Stream { .. } | AiFate::Late | AiFate::NoWorker | AiFate::Panicked(_) => {
+            AiFate::Late | AiFate::NoWorker | AiFate::Panicked(_) => {
                 self.lost += 1;
                 return;
             }
