@@ -101,7 +101,11 @@ fn ai_sheet(workers: &[Value]) -> Sheet {
 
 /// `2.3/s llm`: jobs of usual size.
 pub(super) fn speed(score: f64, pipeline: &str) -> String {
-    let digits = if score < 10.0 { 1 } else { 0 };
+    let digits = match score {
+        many if many >= 10.0 => 0,
+        some if some >= 1.0 => 1,
+        _ => 2,
+    };
     format!("{score:.digits$}/s {pipeline}")
 }
 

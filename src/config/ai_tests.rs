@@ -49,7 +49,7 @@ fn a_runner_is_read_with_all_that_it_has() {
          runners:\n  - url: https://gpu7.example/below/\n    name: gpu7\n    token: env:TOKEN\n    region: oslo\n    \
          address: 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed\n    fingerprint: 'AB:cd'\n    health: /ready?full=1\n    \
          models:\n      - text-to-image org/model:v1 x2 cold\n      - {pipeline: byoc, model: my-job, capacity: 3}\n"
-            .replace("AB:cd", &"AB:cd:".repeat(16).trim_end_matches(':'))
+            .replace("AB:cd", "AB:cd:".repeat(16).trim_end_matches(':'))
             .as_str(),
     );
     let plane = &loaded.settings.runner;

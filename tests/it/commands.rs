@@ -219,6 +219,50 @@ fn what_is_not_there_is_said_in_words() {
     assert!((said.out.clone() + &said.err).contains(NOBODY), "{}{}", said.out, said.err);
 }
 
+/// AI by both doors: what the orchestrators charge is what the books hold.
+#[test]
+fn a_demo_with_ai_serves_every_pipeline_and_its_books_agree() {
+    let home = Home::new();
+    let tally = home.json(&["demo", "--ai", "--seconds", "5", "--streams", "2", "--json", "--keep", "kept"]);
+    assert_eq!((&tally["ledger_balanced"], &tally["unanswered"]), (&true.into(), &0.into()), "{tally:#}");
+    let config = home.path("kept/openpool.yaml");
+    let config = config.to_str().unwrap();
+    let rows = home.json(&["--config", config, "ledger", "report", "--by", "pipeline", "-o", "json"]);
+    let pipelines = tally["pipelines"].as_array().unwrap();
+    assert_eq!(pipelines.len(), 10);
+    for pipeline in pipelines {
+        let name = pipeline["name"].as_str().unwrap();
+        assert_eq!(pipeline["lost"], 0, "{pipeline}");
+        // Live video has its road or says that it has none.
+        let served = pipeline["delivered"].as_u64().unwrap() > 0 && pipeline["p95_ms"].as_u64().unwrap() > 0;
+        assert!(served || (name == "live-video-to-video" && pipeline["note"].is_string()), "{pipeline}");
+        let row = rows.as_array().unwrap().iter().find(|row| row["pipeline"] == format!("{name} demo/model").as_str());
+        if name != "live-video-to-video" {
+            let row = row.unwrap_or_else(|| panic!("{name} is not in {rows:#}"));
+            assert_eq!((&row["units"], &row["jobs"]), (&pipeline["units"], &pipeline["delivered"]), "{name}");
+        }
+    }
+    let earned = |name: &str| {
+        let worker = tally["ai_workers"].as_array().unwrap().iter().find(|worker| worker["name"] == name).unwrap();
+        (worker["jobs"].as_u64().unwrap(), worker["earned_wei"].as_str().unwrap().to_owned())
+    };
+    for fast in ["runner-fast", "ai-fast"] {
+        assert!(earned(fast).0 > 0 && earned(fast).1 != "0", "{fast}: {tally:#}");
+    }
+    assert!(earned("runner-fast").0 > earned("runner-slow").0, "{tally:#}");
+
+    // Its runners are gone with the demo: nobody has a model, and `check` says which is away.
+    let _serving = home.serve(Path::new(config));
+    wait_for("status of what serves", || {
+        (home.run(&["--config", config, "status", "-o", "json"]).code == 0).then_some(())
+    });
+    let said = home.run(&["--config", config, "ai", "models"]);
+    assert_eq!((said.code, said.out.trim()), (0, "[]"), "{}", said.err);
+    assert!(said.err.contains("no runner is well"), "{}", said.err);
+    let said = home.run(&["--config", config, "check"]);
+    assert!(said.code == 78 && said.out.contains("runner runner-fast") && said.out.contains("E611"), "{}", said.out);
+}
+
 /// A demo, then the books and the configuration that it left.
 #[test]
 fn a_kept_demo_can_be_reported_explained_and_served() {

@@ -124,7 +124,7 @@ async fn ask(door: Door, pipeline: Pipeline, seed: u64, seen: Seen, stop: Cancel
 /// A usual request, of small files: the demo shares its machine. No two are alike.
 fn job(pipeline: Pipeline, number: u64) -> (Value, Option<Bytes>) {
     let prompt = format!("a fjord at dawn, view {number}");
-    let picture = || Some(png(64, 64, number));
+    let picture = || Some(png(256, 256, number));
     match pipeline {
         Pipeline::TextToImage => (json!({ "prompt": prompt, "width": 256, "height": 256 }), None),
         Pipeline::ImageToImage => (json!({ "prompt": prompt, "strength": 0.8 }), picture()),
@@ -176,8 +176,14 @@ impl Figures {
                 self.note = Some(words.chars().take(MOST_WORDS).collect());
                 return;
             }
+            // Its worker was lost after the first chunk: too late for another.
+            AiFate::Stream { ended: false, .. } => {
+                self.errors += 1;
+                self.note = Some("a stream broke off with its worker".into());
+                return;
+            }
             // Charged for nothing, or a worker dropped: none of that may be.
-            AiFate::Stream { .. } | AiFate::Late | AiFate::NoWorker | AiFate::Panicked(_) => {
+            AiFate::Late | AiFate::NoWorker | AiFate::Panicked(_) => {
                 self.lost += 1;
                 return;
             }

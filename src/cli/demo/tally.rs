@@ -37,7 +37,7 @@ pub(super) struct PipelineTally {
     pub(super) name: &'static str,
     pub(super) jobs: u64,
     pub(super) delivered: u64,
-    /// Answered by an error.
+    /// Answered by an error, or by a stream that broke off with its worker.
     pub(super) errors: u64,
     /// Not answered so that an orchestrator survives it well.
     pub(super) lost: u64,
