@@ -32,7 +32,7 @@ async fn main() -> Result<()> {
     let plan = AiWorkerPlan { speed: 0.001, ..AiWorkerPlan::new("gpu", &secret) };
     let worker = SimAiWorker::start(app.worker_addr, plan.with_all(MODEL, 8).with(Pipeline::Upscale, "org/other", 1))?;
     let address = app.runner_addr.context("no runner port")?;
-    while app.pool.ai_seats().len() < runners.len() + 1 {
+    while app.pool.view().ai.workers.len() < runners.len() + 1 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     println!("http://{address}");

@@ -2,7 +2,6 @@
 pub mod api;
 mod claim;
 pub mod lease;
-mod load;
 mod seating;
 #[cfg(test)]
 mod tests;
@@ -12,7 +11,6 @@ pub mod view;
 pub use api::*;
 pub use claim::{AiClaim, AiFeed};
 pub use lease::AiAttempt;
-pub use load::{AiLoad, AiSeatLoad};
 pub use ticket::AiTicket;
 
 use std::sync::Arc;

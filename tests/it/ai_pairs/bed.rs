@@ -172,11 +172,16 @@ impl AiBed {
         runners + workers
     }
 
+    /// Permits that are given.
+    pub fn running(&self) -> usize {
+        self.pool().view().ai.workers.iter().map(|worker| worker.running).sum()
+    }
+
     /// All permits are back, and nothing is under way any more.
     pub async fn idle(&self) {
         until("all permits are back", || {
-            let load = self.pool().ai_load();
-            load.running == 0 && load.jobs == 0 && load.waiting == 0
+            let view = self.pool().view().ai;
+            self.running() == 0 && view.jobs == 0 && view.waiting == 0
         })
         .await;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use openpool_proxy::config::settings::Settings;
 use openpool_proxy::domain::ai::Pipeline;
-use openpool_proxy::pool::ai::AiSeatLoad;
+use openpool_proxy::pool::ai::view::AiWorkerView;
 use openpool_proxy::sim::ai_content;
 use openpool_proxy::sim::ai_orchestrator::AiFate;
 use openpool_proxy::sim::ai_worker::{AiBehaviour, AiWorkerPlan};
@@ -92,7 +92,7 @@ fn asked_bad(bed: &AiBed, bad: &Bad) -> u64 {
 async fn meet(bed: &AiBed, door: Door, bad: &Bad, make: &impl Fn(u64) -> Job, want: Want) -> u64 {
     let mut posted = 0;
     for salt in 0..60 {
-        let (all, of_bad, before) = (bed.asked(), asked_bad(bed, bad), bed.pool().ai_seats());
+        let (all, of_bad, before) = (bed.asked(), asked_bad(bed, bad), bed.pool().view().ai.workers);
         let job = make(salt);
         let fate = bed.run(door, &job).await;
         let (all, of_bad) = (bed.asked() - all, asked_bad(bed, bad) - of_bad);
@@ -113,7 +113,7 @@ async fn meet(bed: &AiBed, door: Door, bad: &Bad, make: &impl Fn(u64) -> Job, wa
             }
         }
         if of_bad > 0 {
-            blamed(&before, &bed.pool().ai_seats(), bad, want, &told);
+            blamed(&before, &bed.pool().view().ai.workers, bad, want, &told);
             return posted;
         }
     }
@@ -121,8 +121,8 @@ async fn meet(bed: &AiBed, door: Door, bad: &Bad, make: &impl Fn(u64) -> Job, wa
 }
 
 /// The bad worker's failure is its own, but not when it was only full, or the caller's fault.
-fn blamed(before: &[AiSeatLoad], after: &[AiSeatLoad], bad: &Bad, want: Want, told: &str) {
-    let failures = |seats: &[AiSeatLoad], good: bool| -> u64 {
+fn blamed(before: &[AiWorkerView], after: &[AiWorkerView], bad: &Bad, want: Want, told: &str) {
+    let failures = |seats: &[AiWorkerView], good: bool| -> u64 {
         let of = seats.iter().filter(|seat| seat.worker.contains("good") == good);
         of.map(|seat| seat.failures).sum()
     };

@@ -52,10 +52,10 @@ async fn a_caller_that_leaves_cancels_the_work() {
     );
     let mut form = tokio::net::TcpStream::connect(port).await.unwrap();
     form.write_all(head.as_bytes()).await.unwrap();
-    until("it has a seat", || bed.pool().ai_load().running == 1).await;
+    until("it has a seat", || bed.running() == 1).await;
     drop(form);
     bed.idle().await;
-    let seats = bed.pool().ai_seats();
+    let seats = bed.pool().view().ai.workers;
     assert_eq!(seats[0].failures, 0, "nobody is to blame: {seats:?}");
     assert_eq!(bed.end().await.books.posted, 0);
 }
@@ -69,11 +69,11 @@ async fn a_caller_that_leaves_a_worker_gives_its_place_back() {
     let image = raw::post(port, "/text-to-image", "application/json", &body(&job(Pipeline::TextToImage, 1))).await;
     until("it is at work", || bed.workers[0].counters().running == 1).await;
     drop(image);
-    until("the job is over", || bed.pool().ai_load().jobs == 0).await;
-    assert_eq!(bed.pool().ai_load().running, 1, "it is still at it");
+    until("the job is over", || bed.pool().view().ai.jobs == 0).await;
+    assert_eq!(bed.running(), 1, "it is still at it");
     until("it has answered", || bed.workers[0].counters().refused == 1).await;
     bed.idle().await;
-    assert_eq!(bed.pool().ai_seats()[0].failures, 0);
+    assert_eq!(bed.pool().view().ai.workers[0].failures, 0);
     assert_eq!(bed.end().await.books.posted, 0);
 }
 
