@@ -1,7 +1,7 @@
 # Two commands do all: `make demo` shows the pool at work, `make test` runs every test.
 # The first thing each does is to look for what a build needs and to say what it installs.
 
-.PHONY: demo test lint bench fuzz prereqs peers help
+.PHONY: demo test lint bench fuzz prereqs peers interop help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -15,7 +15,9 @@ test: prereqs lint
 	cargo test --quiet
 	cargo test --quiet --lib media -- --ignored
 	tests/peers/run.sh
+	tests/ai_contract/run.sh
 	tests/peers/run.sh kill9 --kills 100
+	tests/interop/run.sh
 
 ## make lint    formatting and clippy, warnings are errors
 lint: prereqs
@@ -27,6 +29,12 @@ lint: prereqs
 peers: prereqs
 	cargo build --quiet
 	tests/peers/run.sh
+	tests/ai_contract/run.sh
+
+## make interop real livepeer programs around the built proxy: LIVEPEER_BIN=/path/a[:/path/b] make interop
+interop: prereqs
+	cargo build --quiet
+	tests/interop/run.sh
 
 ## make bench   every benchmark; prints what it measured
 bench: prereqs

@@ -1,4 +1,4 @@
-//! Our runner port beside no proxy, nginx and HAProxy: all four in turn, round after round, so that
+//! Our runner port, with the pool behind it and alone, beside no proxy, nginx and HAProxy: in turn, round after round, so that
 //! whatever else the machine does falls on all of them.
 //!
 //! `cargo bench --bench runner -- [json|down|up|sse] [--rounds N] [--seconds S] [--callers N] [--threads N]`.
@@ -41,6 +41,7 @@ fn main() {
     let threads = number("--threads").map_or_else(|| rig::processors().min(4), |n| n as usize);
     match words.first().map(String::as_str) {
         Some("runner") => http::runner(),
+        Some("pool") => proxies::pool(words.get(1).and_then(|to| to.parse().ok()).expect("an address"), threads),
         Some("plane") => proxies::plane(words.get(1).and_then(|to| to.parse().ok()).expect("an address"), threads),
         _ => {}
     }
@@ -66,8 +67,11 @@ fn main() {
 /// Whoever can be had; says who cannot.
 fn peers(runner: &Peer, threads: usize) -> Vec<Peer> {
     let to = runner.address.to_string();
-    let ours = proxies::ourselves("ours", &["plane", &to, "--threads", &threads.to_string()]);
-    let mut peers = vec![ours];
+    let threads_word = threads.to_string();
+    let mut peers = vec![
+        proxies::ourselves("ours", &["pool", &to, "--threads", &threads_word]),
+        proxies::ourselves("our port alone", &["plane", &to, "--threads", &threads_word]),
+    ];
     type Start = fn(SocketAddr, usize) -> Option<Peer>;
     for (name, start) in [("nginx", proxies::nginx as Start), ("haproxy", proxies::haproxy as Start)] {
         match start(runner.address, threads) {

@@ -100,7 +100,7 @@ pub fn ai_failed(job: &AiJob, failure: &Failure) {
     warn!(job = %job.id, key = %job.key, code = failure.code(), why = %failure, "AI job failed");
 }
 
-/// Nobody could take a job: `no_model`, `full`, `resting`, `none`.
+/// Nobody could take a job: `no_model`, `full`, `resting`, `slow`, `none`.
 pub fn ai_no_seat(key: &ModelKey, why: &'static str) {
     counter!("livepeer_pool_ai_no_worker_total", "pipeline" => key.pipeline.name(), "why" => why).increment(1);
 }
@@ -139,6 +139,14 @@ pub fn registered(orchestrator: &OrchestratorName, capacity: u32) {
     info!(%orchestrator, capacity, "registered");
 }
 
+pub fn ai_registered(orchestrator: &OrchestratorName, capacity: u32) {
+    info!(%orchestrator, capacity, "registered as AI worker");
+}
+
+pub fn version_raised(orchestrator: &OrchestratorName, version: &str) {
+    warn!(%orchestrator, version, "an AI registration with the workers' lowest version was dropped; ours is stated now");
+}
+
 pub fn reregistered(orchestrator: &OrchestratorName, fresh: usize, capacity: u32) {
     counter!("livepeer_pool_reregistrations_total", "orchestrator" => orchestrator.to_string()).increment(1);
     info!(%orchestrator, fresh, capacity, "registrations follow the pool's capacity");
@@ -165,6 +173,11 @@ pub fn bad_notice(orchestrator: &OrchestratorName, why: &str) {
 pub fn not_admitted(orchestrator: &OrchestratorName, failure: &Failure) {
     counter!("livepeer_pool_not_admitted_total", "code" => failure.code()).increment(1);
     info!(%orchestrator, code = failure.code(), why = %failure, "segment not admitted");
+}
+
+pub fn ai_not_admitted(orchestrator: &OrchestratorName, failure: &Failure) {
+    counter!("livepeer_pool_not_admitted_total", "code" => failure.code()).increment(1);
+    info!(%orchestrator, code = failure.code(), why = %failure, "AI job not admitted");
 }
 
 pub fn source_failed(orchestrator: &OrchestratorName, failure: &Failure) {

@@ -18,8 +18,13 @@ use tokio::task::LocalSet;
 use super::rig::now;
 
 pub const EVENTS: usize = 200;
+/// The last one, as a model ends.
+const LAST: &[u8] = b"data: {\"id\":\"x\",\"model\":\"m\",\"created\":1,\"choices\":[{\"index\":0,\"finish_reason\":\"stop\",\"delta\":{\"role\":\"assistant\",\"content\":\".\"}}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":200,\"total_tokens\":201}}\n\ndata: [DONE]\n\n";
 const EVENT: &[u8] = b"data: {\"id\":\"x\",\"model\":\"m\",\"created\":1,\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\" word\"}}]}\n\n";
 const LARGE: usize = 1 << 20;
+/// The model whose answers are large.
+pub const LARGE_MODEL: &str = "large";
+const LARGE_REQUEST: &[u8] = br#"{"model_id":"large""#;
 
 /// What is asked, again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +69,10 @@ impl Case {
     /// The whole request, as bytes.
     fn request(self) -> Bytes {
         let (path, kind, body) = match self {
-            Case::Json => ("/text-to-image", "application/json", json(1_024)),
-            Case::Down => ("/large/text-to-image", "application/json", json(1_024)),
-            Case::Up => ("/image-to-image", "multipart/form-data; boundary=b", vec![b'x'; 2 << 20]),
-            Case::Events => ("/llm", "application/json", json(512)),
+            Case::Json => ("/text-to-image", "application/json", prompt("m", 1_024)),
+            Case::Down => ("/text-to-image", "application/json", prompt(LARGE_MODEL, 1_024)),
+            Case::Up => ("/image-to-image", "multipart/form-data; boundary=b", form(2 << 20)),
+            Case::Events => ("/llm", "application/json", chat()),
         };
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: runner\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: {}\r\n\
@@ -84,14 +89,50 @@ impl Case {
         match self {
             Case::Down => LARGE,
             Case::Json | Case::Up => 1_024,
-            Case::Events => EVENTS * EVENT.len(),
+            Case::Events => (EVENTS - 1) * EVENT.len() + LAST.len(),
         }
     }
 }
 
-fn json(bytes: usize) -> Vec<u8> {
-    let shell = r#"{"model_id":"m","prompt":""}"#.len();
-    format!(r#"{{"model_id":"m","prompt":"{}"}}"#, "p".repeat(bytes - shell)).into_bytes()
+/// A request of so many bytes.
+fn prompt(model: &str, bytes: usize) -> Vec<u8> {
+    let shell = |prompt: &str| format!(r#"{{"model_id":"{model}","prompt":"{prompt}"}}"#);
+    shell(&"p".repeat(bytes - shell("").len())).into_bytes()
+}
+
+fn chat() -> Vec<u8> {
+    br#"{"model":"m","messages":[{"role":"user","content":"Tell me something."}],"max_tokens":200,"stream":true}"#
+        .to_vec()
+}
+
+/// A picture by its first bytes.
+fn picture(bytes: usize) -> Vec<u8> {
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x02\0\0\0\x02\0\x08\x02\0\0\0\0\0\0\0".to_vec();
+    png.resize(bytes, b'x');
+    png
+}
+
+/// A picture to work on, of so many bytes, as an orchestrator sends it.
+fn form(bytes: usize) -> Vec<u8> {
+    let part = |head: &str| format!("--b\r\nContent-Disposition: form-data; {head}\r\n");
+    let mut form = part("name=\"image\"; filename=\"image\"").into_bytes();
+    form.extend_from_slice(b"Content-Type: application/octet-stream\r\n\r\n");
+    form.extend_from_slice(&picture(bytes));
+    for (name, value) in [("prompt", "p"), ("model_id", "m")] {
+        form.extend_from_slice(format!("\r\n{}\r\n{value}", part(&format!("name=\"{name}\""))).as_bytes());
+    }
+    form.extend_from_slice(b"\r\n--b--\r\n");
+    form
+}
+
+/// An answer of so many bytes.
+fn image(bytes: usize) -> Vec<u8> {
+    use base64::Engine;
+    let room = bytes - r#"{"images":[{"url":"data:image/png;base64,","seed":1,"nsfw":false}]}"#.len();
+    let data = base64::engine::general_purpose::STANDARD.encode(picture(room / 4 * 3));
+    let mut answer = format!(r#"{{"images":[{{"url":"data:image/png;base64,{data}","seed":1,"nsfw":false}}]}}"#);
+    answer.push_str(&" ".repeat(bytes - answer.len()));
+    answer.into_bytes()
 }
 
 // --- the runner ---
@@ -101,7 +142,7 @@ pub fn runner() -> ! {
     one_thread(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         println!("{}", listener.local_addr().expect("an address"));
-        let (small, large) = (Bytes::from(json(1_024)), Bytes::from(json(LARGE)));
+        let (small, large) = (Bytes::from(image(1_024)), Bytes::from(image(LARGE)));
         loop {
             let (tcp, _) = listener.accept().await.expect("a caller");
             tcp.set_nodelay(true).expect("a socket");
@@ -122,15 +163,21 @@ async fn work(
 ) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, hyper::Error> {
     let path = asked.uri().path().to_owned();
     let mut body = asked.into_body();
+    let mut large_one = false;
     while let Some(frame) = body.frame().await {
-        frame?;
+        if let Ok(data) = frame?.into_data() {
+            large_one |= data.starts_with(LARGE_REQUEST);
+        }
     }
     let answer = Response::builder();
     let answer = match path.as_str() {
         "/llm" => answer.header("content-type", "text/event-stream").body(events()),
-        "/large/text-to-image" => {
-            answer.header("content-type", "application/json").body(Full::new(large).boxed_unsync())
+        "/health" => {
+            let well = Bytes::from_static(br#"{"status":"OK"}"#);
+            answer.header("content-type", "application/json").body(Full::new(well).boxed_unsync())
         }
+        "/version" | "/hardware/info" => answer.status(404).body(Full::default().boxed_unsync()),
+        _ if large_one => answer.header("content-type", "application/json").body(Full::new(large).boxed_unsync()),
         _ => answer.header("content-type", "application/json").body(Full::new(small).boxed_unsync()),
     };
     Ok(answer.expect("an answer"))
@@ -140,7 +187,8 @@ async fn work(
 fn events() -> UnsyncBoxBody<Bytes, Infallible> {
     let events = futures_util::stream::unfold(0, |sent| async move {
         tokio::task::yield_now().await;
-        (sent < EVENTS).then(|| (Ok(Frame::data(Bytes::from_static(EVENT))), sent + 1))
+        let event = if sent + 1 < EVENTS { EVENT } else { LAST };
+        (sent < EVENTS).then(|| (Ok(Frame::data(Bytes::from_static(event))), sent + 1))
     });
     StreamBody::new(events).boxed_unsync()
 }

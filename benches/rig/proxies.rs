@@ -2,12 +2,24 @@
 #![allow(clippy::expect_used, reason = "what is not there ends the run")]
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
-use openpool_proxy::planes::runner::{FixedDoorman, FixedRunner, RunnerConfig, RunnerLimits, Trust, Upstream, open};
-use openpool_proxy::transport::Tasks;
+use openpool_proxy::app;
+use openpool_proxy::config::settings::{JournalConfig, Settings};
+use openpool_proxy::domain::ai::{ModelKey, ModelOffer, Pipeline};
+use openpool_proxy::domain::ids::WorkerName;
+use openpool_proxy::planes::admin::config::AdminConfig;
+use openpool_proxy::planes::runner::runners::RunnerWorker;
+use openpool_proxy::planes::runner::{
+    FixedDoorman, FixedRunner, PlaneConfig, RunnerConfig, RunnerLimits, Trust, Upstream, open,
+};
+use openpool_proxy::planes::uplink::config::UplinkConfig;
+use openpool_proxy::planes::worker::config::WorkerConfig;
+use openpool_proxy::pool::Rules;
+use openpool_proxy::transport::{EdgeLimits, Tasks};
 
 use super::rig::Cpu;
 
@@ -31,7 +43,64 @@ pub fn ourselves(name: &'static str, task: &[&str]) -> Peer {
     Peer { name, address, pids: vec![child.id()], child, _folder: None }
 }
 
-/// Our plane with a fixed runner; serves until it is killed.
+/// The whole program with one runner: routing, limits, accounting; serves until it is killed.
+pub fn pool(runner: SocketAddr, threads: usize) -> ! {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let folder = tempfile::Builder::new().prefix("openpool-bench").tempdir().expect("a temporary folder");
+        let running = app::start(settings(folder.path().into(), runner, threads)).await.expect("our pool");
+        let wanted = 4;
+        while running.pool.ai_models().len() < wanted {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        println!("{}", running.runner_addr.expect("the runner port"));
+        std::future::pending().await
+    })
+}
+
+fn settings(data: PathBuf, runner: SocketAddr, threads: usize) -> Settings {
+    let offer = |pipeline, model: &str| ModelOffer {
+        key: ModelKey::new(pipeline, model),
+        capacity: 25,
+        warm: true,
+        version: String::new(),
+    };
+    let models = vec![
+        offer(Pipeline::TextToImage, "m"),
+        offer(Pipeline::TextToImage, super::http::LARGE_MODEL),
+        offer(Pipeline::ImageToImage, "m"),
+        offer(Pipeline::Llm, "m"),
+    ];
+    let worker = RunnerWorker {
+        name: WorkerName("bench".into()),
+        url: format!("http://{runner}").parse().expect("an address"),
+        token: None,
+        address: None,
+        region: None,
+        pin: None,
+        health: "/health".into(),
+        models,
+    };
+    let port = RunnerConfig { listen: any(), threads, ..RunnerConfig::default() };
+    Settings {
+        pool_name: "bench".into(),
+        data,
+        rules: Rules::default(),
+        worker: WorkerConfig { listen: any(), public_address: None, certificate: None, help_url: None },
+        edge: EdgeLimits::default(),
+        orchestrators: Vec::new(),
+        uplink: UplinkConfig::default(),
+        runner: PlaneConfig { port: Some(port), runners: vec![worker], ..PlaneConfig::default() },
+        admin: AdminConfig { listen: any() },
+        shared_secret: None,
+        journal: JournalConfig::default(),
+        log: "error".into(),
+        drain: Duration::from_secs(1),
+    }
+}
+
+/// Our port alone, with a fixed runner: what the pool adds is the difference. Until it is killed.
 pub fn plane(runner: SocketAddr, threads: usize) -> ! {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {

@@ -1,4 +1,6 @@
 //! `demo`: a pool with simulated peers on this machine, over the real wire.
+mod ai;
+mod ai_traffic;
 mod cast;
 mod scene;
 mod show;
@@ -28,6 +30,9 @@ pub struct DemoArgs {
     /// Workers: a fast one, a slow one, one that fails, one that hangs, one that cheats, then honest ones
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=500))]
     pub workers: u16,
+    /// Add AI: HTTP runners, AI workers, and jobs of all ten pipelines
+    #[arg(long)]
+    pub ai: bool,
     /// Seed of what the simulated peers do
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -71,7 +76,8 @@ pub async fn run(args: DemoArgs, out: &mut dyn Write) -> Result<bool> {
             screen.kept(&kept.join(cast::CONFIG), &folder, out)?;
         }
     }
-    Ok(tally.ledger_balanced && tally.unanswered == 0)
+    let lost: u64 = tally.pipelines.iter().map(|pipeline| pipeline.lost).sum();
+    Ok(tally.ledger_balanced && tally.unanswered == 0 && lost == 0)
 }
 
 /// Until the time is over or somebody presses Ctrl-C, and every segment that was sent has its answer.

@@ -257,6 +257,10 @@ impl Ticket {
     }
 
     fn better_elsewhere(&self, lease: &Lease, spent: &[ConnId], now: Moment) -> bool {
+        // The last try waits to the end: given up, it would leave the job without any answer.
+        if spent.len() >= self.rules.retry.attempts as usize {
+            return false;
+        }
         let Some(other) =
             self.inner.table.lock().best_other(&Asking::segment(&self.job), spent, &self.rules.route, now)
         else {

@@ -198,6 +198,11 @@ impl SimOrchestrator {
         self.shared.registry.lock().capacities()
     }
 
+    /// Sessions that it would take at most with `-maxSessions auto`.
+    pub fn session_limit(&self) -> i64 {
+        self.shared.registry.lock().limit()
+    }
+
     /// Adds traffic to that of the plan; for those who wait for registrations first.
     pub fn begin(&self, traffic: Traffic) {
         traffic::start(&self.shared, traffic);

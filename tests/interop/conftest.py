@@ -3,6 +3,8 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import signal
+import threading
 
 import pytest
 
@@ -10,6 +12,7 @@ import harness
 import media
 import stock
 from harness import POOL_SECRET, Proxy, address, until
+from peer_proto import REGISTER
 from stock import StockGateway, StockOrchestrator, StockTranscoder
 from tap import Tap
 
@@ -24,6 +27,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: only with --long")
+    # Told to end, it still ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("told to end", returncode=143))
     for binary in BINARIES:
         if not os.access(binary, os.X_OK):
             pytest.exit(f"LIVEPEER_BIN: {binary} is no program", returncode=2)
@@ -65,6 +70,8 @@ class Pool:
         self.nodes, self.taps = [], []
         self.proxy = self.gateway = None
         self.may_retire, self.retired = set(), set()
+        # Stock software transcoders use the whole machine: more at once would only test its size.
+        self.under_way = threading.Semaphore(4)
 
     def node(self, kind, *args, binary=None, **named):
         node = kind(binary or self.binary, self.folder, *args, **named)
@@ -105,9 +112,13 @@ class Pool:
         until(lambda: orchestrator.capacity() == sessions, seconds, f"{sessions} sessions registered at {orchestrator.name}")
 
     def push_streams(self, gateway, names, count, first=0, **named):
-        """`count` segments of each stream: in order within one, all streams at once."""
+        """`count` segments of each stream: in order within one, all streams at once, few segments at once."""
+        def push(name, seq):
+            with self.under_way:
+                return gateway.push(name, seq, self.sources[seq % len(self.sources)], **named)
+
         def one(name):
-            return [gateway.push(name, first + n, self.sources[(first + n) % len(self.sources)], **named) for n in range(count)]
+            return [push(name, seq) for seq in range(first, first + count)]
         with concurrent.futures.ThreadPoolExecutor(len(names)) as threads:
             return [answer for answers in threads.map(one, names) for answer in answers]
 
@@ -132,6 +143,7 @@ class Pool:
         """What must hold of every test: nobody retired or crashed, the books are whole."""
         for tap in self.taps:
             assert tap.faults == []
+            assert REGISTER not in [path for path, _ in tap.resets], "we reset a registration: that retires its worker"
         for node in self.nodes:
             assert "panic:" not in node.log and "goroutine 1 [" not in node.log, f"{node.name} crashed"
         assert self.retired <= self.may_retire, "retired for good, though up"

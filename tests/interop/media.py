@@ -39,14 +39,16 @@ def segments(folder, count):
 def as_mp4(source):
     """The same pictures in MP4: the renditions are then asked for in MP4 too."""
     path = source.path.with_suffix(".mp4")
-    run("ffmpeg", "-v", "error", "-nostdin", "-y", "-i", source.path, "-c", "copy", "-bsf:a", "aac_adtstoasc", "-movflags", "+faststart", path)
+    how = ("-c", "copy", "-bsf:a", "aac_adtstoasc", "-movflags", "+faststart")
+    run("ffmpeg", "-v", "error", "-nostdin", "-y", "-i", source.path, *how, path)
     return Source(path, path.read_bytes())
 
 
 def as_hevc(source):
     """The same pictures in HEVC."""
     path = source.path.with_name(f"hevc-{source.path.name}")
-    run("ffmpeg", "-v", "error", "-nostdin", "-y", "-i", source.path, "-c:v", "libx265", "-x265-params", "log-level=error", "-c:a", "copy", path)
+    how = ("-c:v", "libx265", "-x265-params", "log-level=error", "-c:a", "copy")
+    run("ffmpeg", "-v", "error", "-nostdin", "-y", "-i", source.path, *how, path)
     return Source(path, path.read_bytes())
 
 

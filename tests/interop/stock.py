@@ -199,12 +199,12 @@ class StockGateway(Node):
         until(lambda: fetch(f"http://127.0.0.1:{self.http}/healthz", seconds=2)[0] and self.status(), 30, f"{self.name} listening")
         return self
 
-    def push(self, stream, seq, source, profiles=None, headers=None, seconds=60):
-        """One segment as an encoder pushes it; `profiles`: the stream's own, as an application asks for them."""
+    def push(self, stream, seq, source, wishes=None, headers=None, seconds=60):
+        """One segment as an encoder pushes it; `wishes`: the stream's own, as an application tells them."""
         headers = {"Accept": "multipart/mixed", "Content-Duration": str(source.milliseconds), **(headers or {})}
         headers["Content-Resolution"] = source.resolution
-        if profiles is not None:
-            headers["Livepeer-Transcode-Configuration"] = json.dumps({"manifestID": stream, "profiles": profiles})
+        if wishes is not None:
+            headers["Livepeer-Transcode-Configuration"] = json.dumps({"manifestID": stream, **wishes})
         url = f"http://127.0.0.1:{self.http}/live/{stream}/{seq}{source.path.suffix}"
         status, got, body = fetch(url, source.data, headers, seconds)
         multipart = status == 200 and got.get("Content-Type", "").startswith("multipart/mixed")

@@ -79,7 +79,8 @@ class Half:
         elif kind == DATA:
             self.told("data", stream, payload)
         elif kind in (RST_STREAM, GOAWAY):
-            self.told("reset" if kind == RST_STREAM else "goaway", stream, int.from_bytes(payload[-4:] if kind == RST_STREAM else payload[4:8], "big"))
+            code = payload[:4] if kind == RST_STREAM else payload[4:8]
+            self.told("reset" if kind == RST_STREAM else "goaway", stream, int.from_bytes(code, "big"))
         if kind in (HEADERS, CONTINUATION) and flags & END_HEADERS:
             headers = {}
             for name, value in self.decoder.decode(bytes(self.block)):

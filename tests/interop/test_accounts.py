@@ -17,7 +17,7 @@ def test_pixels_equal_what_the_orchestrator_counted(pool):
     rows = pool.paid(12)
     (row,) = rows.values()
     claimed = sum(pixels for result in tap.results for _, pixels in result.parts)
-    assert row["segments"] == 12 and row["pixels"] == claimed
+    assert row["segments"] == 12 and row["pixels_credited"] == claimed
     assert orchestrator.pixels() == claimed
     decoded = 0
     for n, data in enumerate(data for a in answers for data in a.renditions.values()):

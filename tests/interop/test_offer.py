@@ -4,7 +4,7 @@ import pytest
 import media
 import stock
 from conftest import BINARIES
-from harness import address, until
+from harness import until
 from orchestrator_rpc import capabilities, end_session
 
 PROFILE = {"name": "small", "width": 256, "height": 144, "bitrate": 400_000, "fps": 30, "gop": "2", "profile": "h264baseline"}
@@ -63,7 +63,10 @@ def test_a_gateway_sees_the_same_capabilities_as_without_us(pool):
     assert through.version == without.version == pool.version
 
 
-@pytest.mark.parametrize("wish", ["mp4", "hevc-source", "hevc-rendition", "clip", "fractional", "intra"])
+WISHES = ["mp4", "hevc-source", "hevc-rendition", "clip", "fractional", "intra", "as-source", "tall", "hash", "reinit"]
+
+
+@pytest.mark.parametrize("wish", WISHES)
 def test_a_capability_filter_acts_as_without_us(pool, wish):
     """The same wish of a real gateway with and without the pool in between: taken or refused alike."""
     bare, bare_worker = direct(pool)
@@ -72,7 +75,7 @@ def test_a_capability_filter_acts_as_without_us(pool, wish):
     worker = pool.worker("worker")
     pool.capacity(orchestrator, 10)
     source, profile = pool.sources[0], dict(PROFILE)
-    headers = {}
+    headers, wishes = {}, {}
     if wish == "mp4":
         source = media.as_mp4(source)
     elif wish == "hevc-source":
@@ -83,12 +86,21 @@ def test_a_capability_filter_acts_as_without_us(pool, wish):
         profile |= {"fps": 30_000, "fpsDen": 1_001}
     elif wish == "intra":
         profile |= {"gop": "intra"}
+    elif wish == "as-source":
+        profile |= {"fps": 0, "gop": ""}
+    elif wish == "tall":
+        # Another shape than the source's: stock workers keep the source's.
+        profile |= {"width": 256, "height": 256}
+    elif wish == "hash":
+        wishes = {"verificationFreq": 1}
+    elif wish == "reinit":
+        wishes = {"forceSessionReinit": True}
     elif wish == "clip":
         headers = {"Content-Slice-From": "500", "Content-Slice-To": "1500"}
     outcomes = []
     for name, target, w in (("through", orchestrator, worker), ("without", bare, bare_worker)):
         gateway = pool.gateway_to(target, name=f"gateway-{name}")
-        answer = gateway.push(wish, 0, source, profiles=[profile], headers=headers)
+        answer = gateway.push(wish, 0, source, {"profiles": [profile], **wishes}, headers)
         shape = None
         if answer.ok:
             path = pool.folder / f"{name}.bin"
@@ -96,7 +108,7 @@ def test_a_capability_filter_acts_as_without_us(pool, wish):
             shape = media.pixels(path)
         outcomes.append((answer.status, list(answer.renditions), shape, len(w.tasks())))
     assert outcomes[0] == outcomes[1]
-    if wish in ("mp4", "clip", "fractional", "intra"):
+    if not wish.startswith("hevc"):
         assert outcomes[0][0] == 200 and outcomes[0][3] == 1
 
 
@@ -143,8 +155,11 @@ def test_session_teardown_arrives_at_the_worker(pool):
     pool.capacity(orchestrator, 20)
     gateway = pool.gateway_to(orchestrator)
     assert all(a.ok for a in pool.push_streams(gateway, ["one", "two", "three", "four"], 2))
-    held = [{n.segData.auth_token.session_id for n in tap.tasks().values()} for tap in taps]
-    tokens = {n.segData.auth_token.session_id: n.segData.auth_token for tap in taps for n in tap.tasks().values()}
+    # A session is with the worker that had its last task.
+    tasks = sorted(((at, n, tap) for tap in taps for at, n in tap.notices), key=lambda task: task[0])
+    tokens = {n.segData.auth_token.session_id: n.segData.auth_token for _, n, _ in tasks}
+    holder = {n.segData.auth_token.session_id: tap for _, n, tap in tasks}
+    held = [{session for session, at in holder.items() if at is tap} for tap in taps]
     assert all(tap.teardowns() == [] for tap in taps)
     for token in tokens.values():
         end_session(orchestrator.address, token)

@@ -1,9 +1,6 @@
 """The way of segments through the pool: bytes, pixels, sessions."""
 import re
 
-import media
-from harness import PRICE, address, until
-
 
 def test_200_segments_over_10_sessions_with_equal_bytes_at_both_ends(pool):
     """Sources: what the gateway got against what the worker downloaded. Renditions: what the worker posted

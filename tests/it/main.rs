@@ -3,6 +3,9 @@
 mod ai_apps;
 mod ai_bed;
 mod ai_byoc;
+mod ai_pairs;
+mod ai_uplink;
+mod ai_worker_port;
 mod bed;
 mod commands;
 mod pool;

@@ -174,6 +174,16 @@ async fn joining_workers_raise_the_capacity_without_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_orchestrator_with_an_automatic_limit_counts_every_registration() {
+    let mut bed = Bed::new(1, |_| {}).await;
+    bed.honest("a");
+    bed.ready().await;
+    until("all four streams", || bed.orchestrators[0].registrations().len() == 4).await;
+    let capacity: i64 = bed.orchestrators[0].registrations().iter().sum();
+    assert_eq!(bed.orchestrators[0].session_limit(), capacity, "one was forgotten: they came at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_session_reaches_its_worker() {
     let mut bed = Bed::new(1, |_| {}).await;
     bed.honest("a");

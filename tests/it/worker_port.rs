@@ -1,5 +1,5 @@
 //! The worker port alone: the real pool behind it, raw HTTP/2 and gRPC bytes before it.
-mod client;
+pub mod client;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,15 +28,19 @@ use client::{Client, Notice, Registration, h1};
 const SECOND: Duration = Duration::from_secs(1);
 const PIXELS: u64 = 426 * 240 * 60;
 
-struct Port {
-    pool: Pool,
-    address: std::net::SocketAddr,
-    tasks: Tasks,
+pub struct Port {
+    pub pool: Pool,
+    pub address: std::net::SocketAddr,
+    pub tasks: Tasks,
     _folder: tempfile::TempDir,
 }
 
 impl Port {
     async fn new() -> Port {
+        Port::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Rules)) -> Port {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::start();
         let path = |name: &str| folder.path().join(name);
@@ -47,6 +51,7 @@ impl Port {
         let mut rules = Rules::default();
         rules.join.open = true;
         rules.join.login_failures = 1000;
+        change(&mut rules);
         let pool = Pool::new(Parts {
             rules,
             clock,
@@ -120,7 +125,7 @@ impl Worker {
     }
 }
 
-fn with(
+pub fn with(
     mut headers: Vec<(&'static str, String)>,
     name: &'static str,
     value: Option<&str>,

@@ -121,8 +121,8 @@ impl Folder {
         self.path().join(CONFIG)
     }
 
-    /// Writes the configuration and the orchestrators' secrets, as an operator would.
-    pub(super) fn write(&self, ports: [u16; 2], orchestrators: &[(&str, String, String)]) -> Result<()> {
+    /// Writes the configuration, with `more` sections, and the orchestrators' secrets, as an operator would.
+    pub(super) fn write(&self, ports: [u16; 2], orchestrators: &[(&str, String, String)], more: &str) -> Result<()> {
         let quoted = |path: &Path| serde_json::Value::from(path.display().to_string()).to_string();
         let mut text = format!(
             "# Written by `openpool-proxy demo`.\n\
@@ -143,6 +143,7 @@ impl Folder {
                 "  - name: {name}\n    url: {url}\n    secret: {reference}\n    private_segment_hosts: true\n"
             ));
         }
+        text.push_str(more);
         std::fs::create_dir_all(self.data()).context("making the data folder")?;
         std::fs::write(self.config(), text).with_context(|| format!("writing {}", self.config().display()))
     }

@@ -6,13 +6,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use tokio::time::{Instant, sleep};
 
+use super::ai::AiScene;
 use super::cast::{self, Folder, Role};
-use super::tally::{Tally, WorkerTally};
+use super::tally::{AiWorkerTally, Tally, WorkerTally};
 use super::{DemoArgs, Transcode};
 use crate::app;
 use crate::config;
+use crate::domain::ids::Address;
 use crate::pool::View;
 use crate::pool::clock::Clock;
+use crate::sim::ai_orchestrator::AiPlan;
 use crate::sim::{Check, OrchestratorCounters, OrchestratorPlan, SimOrchestrator, SimWorker, Traffic};
 use crate::state::roster::{self, Invitation};
 use crate::state::store::ledger::{self, By, Range, ReportRow};
@@ -23,6 +26,7 @@ pub(super) struct Scene {
     orchestrators: Vec<SimOrchestrator>,
     running: app::Running,
     workers: Vec<SimWorker>,
+    ai: Option<AiScene>,
     /// Response times so far, microseconds.
     latencies: Vec<u32>,
 }
@@ -31,6 +35,8 @@ pub(super) struct Scene {
 const SESSION: u64 = 6;
 /// What the opening waits for the peers to find one another.
 const TOGETHER: Duration = Duration::from_secs(10);
+/// AI jobs that run at the end have their answers within.
+const AI_ANSWERS: Duration = Duration::from_secs(15);
 /// Response times that are kept for the figures.
 const MOST_LATENCIES: usize = 1 << 20;
 
@@ -44,19 +50,28 @@ impl Scene {
         }
         let folder = Folder::open(args.keep.as_deref())?;
         let (orchestrators, told) = orchestrators(args).await?;
-        folder.write([free_port()?, free_port()?], &told)?;
+        let mut ai = if args.ai { Some(AiScene::open(args)?) } else { None };
+        let more = ai.as_ref().map(|ai| Ok::<_, anyhow::Error>(ai.config(free_port()?))).transpose()?;
+        folder.write([free_port()?, free_port()?], &told, &more.unwrap_or_default())?;
         let loaded = config::load(&folder.config(), [])
             .map_err(|faults| anyhow!("the demo's own configuration is faulty:\n{}", faults.render(false)))?;
         let roles = cast::roles(args.workers.into());
-        let tokens = invite(&folder, &roles)?;
+        let tokens = invite(&folder, roles.iter().map(|role| (role.name.as_str(), role.address)))?;
+        let ai_tokens = invite(&folder, ai.iter().flat_map(AiScene::invited))?;
         let running = app::start(loaded.settings).await?;
         let mut workers = Vec::new();
         for (n, (role, token)) in roles.iter().zip(&tokens).enumerate() {
             let worker = SimWorker::start(running.worker_addr, role.plan(token, n, args));
             workers.push(worker.with_context(|| format!("starting worker {}", role.name))?);
         }
-        let scene = Scene { folder, roles, orchestrators, running, workers, latencies: Vec::new() };
+        if let Some(ai) = &mut ai {
+            ai.join(running.worker_addr, &ai_tokens, args)?;
+        }
+        let mut scene = Scene { folder, roles, orchestrators, running, workers, ai, latencies: Vec::new() };
         scene.together().await?;
+        if let (Some(ai), Some(port)) = (&mut scene.ai, scene.running.runner_addr) {
+            ai.begin(&scene.orchestrators, port, args).await?;
+        }
         let shares = [args.streams.div_ceil(2), args.streams / 2];
         for (orchestrator, streams) in scene.orchestrators.iter().zip(shares) {
             orchestrator.begin(Traffic::Streams(streams.into()));
@@ -70,13 +85,16 @@ impl Scene {
         loop {
             let here = self.running.pool.workers().len();
             let registered = self.orchestrators.iter().filter(|one| !one.registrations().is_empty()).count();
-            if here >= self.workers.len() && registered == self.orchestrators.len() {
+            let ai_roles = self.ai.as_ref().map_or(0, |ai| ai.roles().len());
+            let ai_here = self.running.pool.view().ai.workers.len();
+            if here >= self.workers.len() && ai_here >= ai_roles && registered == self.orchestrators.len() {
                 return Ok(());
             }
             if Instant::now() > until {
                 let words = self.workers.iter().find_map(|worker| worker.counters().last_ending).unwrap_or_default();
                 anyhow::bail!(
-                    "after {} s {here} of {} workers have joined and {registered} of {} orchestrators know the pool {words}",
+                    "after {} s {here} of {} workers and {ai_here} of {ai_roles} AI workers have joined, and {registered} of {} \
+                     orchestrators know the pool {words}",
                     TOGETHER.as_secs(),
                     self.workers.len(),
                     self.orchestrators.len(),
@@ -88,6 +106,14 @@ impl Scene {
 
     pub(super) fn roles(&self) -> &[Role] {
         &self.roles
+    }
+
+    pub(super) fn ai(&self) -> Option<&AiScene> {
+        self.ai.as_ref()
+    }
+
+    pub(super) fn runner_port(&self) -> Option<std::net::SocketAddr> {
+        self.running.runner_addr
     }
 
     pub(super) fn view(&self) -> View {
@@ -119,7 +145,13 @@ impl Scene {
     }
 
     pub(super) async fn quiesce(&self) {
-        futures_util::future::join_all(self.orchestrators.iter().map(SimOrchestrator::quiesce)).await;
+        let segments = futures_util::future::join_all(self.orchestrators.iter().map(SimOrchestrator::quiesce));
+        let ai = async {
+            if let Some(ai) = &self.ai {
+                ai.quiesce(AI_ANSWERS).await;
+            }
+        };
+        tokio::join!(segments, ai);
     }
 
     /// Stops everything, and counts.
@@ -128,6 +160,9 @@ impl Scene {
         self.running.stop(drain).await;
         for worker in &self.workers {
             worker.stop().await;
+        }
+        if let Some(ai) = &self.ai {
+            ai.stop().await;
         }
         // What still runs must not change the figures while they are read.
         for orchestrator in &self.orchestrators {
@@ -138,7 +173,13 @@ impl Scene {
         let path = self.folder.data().join(super::ledger::FILE);
         let verdict = tokio::task::spawn_blocking(move || ledger::verify(&path)).await??;
         let workers = self.roles.iter().map(|role| WorkerTally::new(role, earned.get(&role.name))).collect();
-        Ok((Tally::new(&seen, view.saved, verdict.balanced, workers), self.folder))
+        let mut tally = Tally::new(&seen, view.saved, verdict.balanced, workers);
+        if let Some(ai) = &self.ai {
+            tally.pipelines = ai.pipelines();
+            let rows = ai.roles().iter().map(|role| AiWorkerTally::new(role, earned.get(role.name)));
+            tally.ai_workers = rows.collect();
+        }
+        Ok((tally, self.folder))
     }
 }
 
@@ -155,6 +196,7 @@ async fn orchestrators(args: &DemoArgs) -> Result<(Vec<SimOrchestrator>, Vec<Tol
                 Transcode::Prepared => Check::Bytes,
                 Transcode::Ffmpeg => Check::Counted,
             },
+            ai: AiPlan { ready_every: Duration::from_millis(20), ..AiPlan::stock() },
             ..OrchestratorPlan::new(&secret, Traffic::None)
         };
         let orchestrator = SimOrchestrator::start(plan).await.context("starting an orchestrator")?;
@@ -165,14 +207,14 @@ async fn orchestrators(args: &DemoArgs) -> Result<(Vec<SimOrchestrator>, Vec<Tol
 }
 
 /// A token for each worker, made as `worker invite` makes them.
-fn invite(folder: &Folder, roles: &[Role]) -> Result<Vec<String>> {
+fn invite<'a>(folder: &Folder, who: impl Iterator<Item = (&'a str, Address)>) -> Result<Vec<String>> {
     let now_ms = Clock::start().unix_ms();
     let path = folder.data().join(super::super::worker::FILE);
-    let token = |role: &Role| {
-        let wish = Invitation { name: role.name.clone(), address: Some(role.address), expires_ms: None };
-        roster::invite(&path, &wish, now_ms, &mut rand::rng()).with_context(|| format!("inviting {}", role.name))
+    let token = |(name, address): (&str, Address)| {
+        let wish = Invitation { name: name.to_owned(), address: Some(address), expires_ms: None };
+        roster::invite(&path, &wish, now_ms, &mut rand::rng()).with_context(|| format!("inviting {name}"))
     };
-    roles.iter().map(token).collect()
+    who.map(token).collect()
 }
 
 async fn read_ledger(folder: &Folder) -> Result<BTreeMap<String, ReportRow>> {

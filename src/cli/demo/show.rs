@@ -6,9 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::DemoArgs;
+use super::ai::AiScene;
 use super::cast::Folder;
 use super::scene::Scene;
-use super::tally::Tally;
+use super::tally::{PipelineTally, Tally};
+use crate::cli::status::speed;
 use crate::cli::table::{Cell, Output, Sheet, grouped};
 use crate::pool::WorkerView;
 use crate::state::store::ledger::Reader;
@@ -60,6 +62,16 @@ impl Screen {
             args.workers,
             remarks.join(", "),
         )
+        .context("printing")?;
+        let Some(ai) = scene.ai() else { return Ok(()) };
+        let runners = ai.roles().iter().filter(|role| role.runner).count();
+        let port = scene.runner_port().map_or_else(String::new, |port| port.to_string());
+        writeln!(
+            out,
+            "  AI: {runners} runners, {} AI workers, ten pipelines      runner port {port}\n  \
+             speed: jobs of usual size a second, of the model that it usually gets, as the router expects them\n",
+            ai.roles().len() - runners,
+        )
         .context("printing")
     }
 
@@ -84,12 +96,19 @@ impl Screen {
         let mut text = Vec::new();
         if table {
             worker_sheet(scene).await?.print(Output::Table, &mut text)?;
+            if let Some(ai) = scene.ai() {
+                writeln!(text)?;
+                ai_sheet(scene, ai).await?.print(Output::Table, &mut text)?;
+            }
             if let Some(more) = scene.roles().len().checked_sub(MOST_ROWS).filter(|more| *more > 0) {
                 writeln!(text, " and {more} more")?;
             }
             writeln!(text)?;
         }
         writeln!(text, "{}", summary(scene, at))?;
+        if let Some(ai) = scene.ai() {
+            writeln!(text, "{}", ai_summary(ai))?;
+        }
         if self.terminal {
             // A line that the terminal folds would spoil the count of lines.
             text = fitted(&String::from_utf8_lossy(&text), self.width).into_bytes();
@@ -118,6 +137,17 @@ impl Screen {
         )
         .context("printing")?;
         ledger_sheet(tally).print(Output::Table, out).context("printing")?;
+        if !tally.pipelines.is_empty() {
+            writeln!(out).context("printing")?;
+            ai_ledger_sheet(tally).print(Output::Table, out).context("printing")?;
+            writeln!(out).context("printing")?;
+            pipeline_sheet(tally).print(Output::Table, out).context("printing")?;
+            for pipeline in &tally.pipelines {
+                if let Some(note) = &pipeline.note {
+                    writeln!(out, " {}: {note}", pipeline.name).context("printing")?;
+                }
+            }
+        }
         writeln!(out).context("printing")
     }
 
@@ -171,6 +201,77 @@ async fn worker_sheet(scene: &Scene) -> Result<Sheet> {
         ]);
     }
     Ok(sheet)
+}
+
+/// AI workers and runners.
+async fn ai_sheet(scene: &Scene, ai: &AiScene) -> Result<Sheet> {
+    let (view, earned) = (scene.view().ai, scene.earned().await?);
+    let mut sheet =
+        Sheet::new(&["ai_worker", "road", "state", "why", "speed", "running", "jobs", "failures", "earned_wei"]);
+    for role in ai.roles() {
+        let seat = view.workers.iter().find(|seat| seat.worker == role.name);
+        let (state, why) = seat.map_or(("away", "not connected"), |seat| (seat.state, seat.why.as_str()));
+        let speed = seat.and_then(|seat| Some(speed(seat.score?, seat.scored?)));
+        let row = earned.get(role.name).cloned().unwrap_or_default();
+        sheet.row(vec![
+            Cell::text(role.name),
+            Cell::text(if role.runner { "runner" } else { "worker" }),
+            Cell::text(state),
+            Cell::text(clipped(why)),
+            Cell::text(speed.unwrap_or_else(|| "-".into())),
+            Cell::count(seat.map_or(0, |seat| seat.running as u64)),
+            Cell::count(row.ai_jobs),
+            Cell::count(seat.map_or(0, |seat| seat.failures)),
+            Cell::wei(row.worker_share),
+        ]);
+    }
+    Ok(sheet)
+}
+
+fn ai_ledger_sheet(tally: &Tally) -> Sheet {
+    let mut sheet = Sheet::new(&["ai_worker", "road", "jobs", "earned_wei", "paid_to"]);
+    for worker in &tally.ai_workers {
+        sheet.row(vec![
+            Cell::text(worker.name.clone()),
+            Cell::text(worker.road),
+            Cell::count(worker.jobs),
+            Cell::wei(&worker.earned_wei),
+            Cell::text(worker.address.clone()),
+        ]);
+    }
+    sheet
+}
+
+fn pipeline_sheet(tally: &Tally) -> Sheet {
+    let mut sheet = Sheet::new(&["pipeline", "jobs", "delivered", "errors", "lost", "units", "of", "p95_ms"]);
+    for pipeline in &tally.pipelines {
+        sheet.row(vec![
+            Cell::text(pipeline.name),
+            Cell::count(pipeline.jobs),
+            Cell::count(pipeline.delivered),
+            Cell::count(pipeline.errors),
+            Cell::count(pipeline.lost),
+            Cell::count(pipeline.units),
+            Cell::text(pipeline.unit),
+            Cell::count(u64::from(pipeline.p95_ms)),
+        ]);
+    }
+    sheet
+}
+
+/// `         118 AI jobs  99.2 % delivered  1 error`
+fn ai_summary(ai: &AiScene) -> String {
+    let pipelines = ai.pipelines();
+    let sum = |count: fn(&PipelineTally) -> u64| pipelines.iter().map(count).sum::<u64>();
+    let (jobs, delivered) = (sum(|p| p.jobs), sum(|p| p.delivered));
+    let served = pipelines.iter().filter(|pipeline| pipeline.delivered > 0).count();
+    format!(
+        "         {} AI jobs of {served} pipelines  {:.1} % delivered  errors {}  lost {}",
+        grouped(&jobs.to_string()),
+        delivered as f64 * 100.0 / jobs.max(1) as f64,
+        sum(|p| p.errors),
+        sum(|p| p.lost),
+    )
 }
 
 fn clipped(why: &str) -> String {

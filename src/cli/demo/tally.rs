@@ -1,6 +1,7 @@
 //! What a demo came to: the object that `--json` prints.
 use serde::Serialize;
 
+use super::ai::AiRole;
 use super::cast::Role;
 use crate::sim::OrchestratorCounters;
 use crate::state::store::ledger::ReportRow;
@@ -24,6 +25,38 @@ pub(super) struct Tally {
     pub(super) wrong_pixels: u64,
     pub(super) ledger_balanced: bool,
     pub(super) workers: Vec<WorkerTally>,
+    /// With `--ai`: all ten, those without a job too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) pipelines: Vec<PipelineTally>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) ai_workers: Vec<AiWorkerTally>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct PipelineTally {
+    pub(super) name: &'static str,
+    pub(super) jobs: u64,
+    pub(super) delivered: u64,
+    /// Answered by an error.
+    pub(super) errors: u64,
+    /// Not answered so that an orchestrator survives it well.
+    pub(super) lost: u64,
+    /// Of what was delivered, as the orchestrators charge it.
+    pub(super) units: u64,
+    pub(super) unit: &'static str,
+    pub(super) p95_ms: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) note: Option<String>,
+}
+
+/// An AI worker or a runner, as the ledger has it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct AiWorkerTally {
+    pub(super) name: String,
+    pub(super) address: String,
+    pub(super) road: &'static str,
+    pub(super) jobs: u64,
+    pub(super) earned_wei: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -62,6 +95,23 @@ impl Tally {
             wrong_pixels: sum(|c| c.wrong_pixels),
             ledger_balanced,
             workers,
+            pipelines: Vec::new(),
+            ai_workers: Vec::new(),
+        }
+    }
+}
+
+// === impl AiWorkerTally ===
+
+impl AiWorkerTally {
+    pub(super) fn new(role: &AiRole, row: Option<&ReportRow>) -> AiWorkerTally {
+        let row = row.cloned().unwrap_or_default();
+        AiWorkerTally {
+            name: role.name.to_owned(),
+            address: role.address.to_string(),
+            road: if role.runner { "runner" } else { "worker" },
+            jobs: row.ai_jobs,
+            earned_wei: row.worker_share.to_string(),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::config;
 fn its_configuration_has_no_fault() {
     let folder = Folder::open(None).unwrap();
     let told = [("oslo", "https://127.0.0.1:4001".to_owned(), "secret one".to_owned())];
-    folder.write([4003, 4004], &told).unwrap();
+    folder.write([4003, 4004], &told, "").unwrap();
     let loaded = config::load(&folder.config(), []).unwrap_or_else(|faults| panic!("{}", faults.render(false)));
     let settings = loaded.settings;
     assert_eq!(settings.orchestrators.len(), 1);
@@ -20,7 +20,7 @@ fn its_configuration_has_no_fault() {
 fn a_kept_folder_is_not_written_over() {
     let outer = tempfile::tempdir().unwrap();
     let keep = outer.path().join("run");
-    Folder::open(Some(&keep)).unwrap().write([4003, 4004], &[]).unwrap();
+    Folder::open(Some(&keep)).unwrap().write([4003, 4004], &[], "").unwrap();
     assert!(Folder::open(Some(&keep)).is_err());
 }
 

@@ -86,7 +86,7 @@ pub(super) async fn whole(session: &mut ServerSession, most: usize, room: &Room)
 pub(super) async fn spool(session: &mut ServerSession, most: u64) -> Result<Spool, Unread> {
     let length = length(session);
     refuse_long(length, most)?;
-    let mut file = on_disk(|| tempfile::tempfile()).await?;
+    let mut file = on_disk(tempfile::tempfile).await?;
     let mut read = 0u64;
     while let Some(chunk) = next(session, length, &mut read, most).await? {
         file = on_disk(move || file.write_all(&chunk).map(|()| file)).await?;

@@ -108,10 +108,9 @@ fn acceptor(tls: &ServerTls) -> TlsAcceptor {
 }
 
 fn proxy(inner: RunnerProxy) -> Arc<Proxy> {
-    let mut conf = ServerConf::default();
     // Ours is the count that matters; stale connections come on top of it.
-    conf.max_retries = inner.config.limits.tries as usize * 3 + 1;
-    conf.threads = 1;
+    let max_retries = inner.config.limits.tries as usize * 3 + 1;
+    let conf = ServerConf { max_retries, threads: 1, ..ServerConf::default() };
     let mut proxy = HttpProxy::new(inner, Arc::new(conf));
     proxy.handle_init_modules();
     Arc::new(proxy)

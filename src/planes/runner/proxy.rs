@@ -4,24 +4,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
-use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use subtle::ConstantTimeEq;
 
 use super::answer::{self, Answer};
-use super::body::{self, Prelude, Room, Spool, Unread};
+use super::body::Room;
 use super::config::RunnerConfig;
-use super::door::{Ask, Decision, Doorman, Failure, FailureKind, Forward, Need, Passing, Verdict, is_form};
+use super::door::{Doorman, Failure, FailureKind, Passing, Verdict};
+use super::gate::Gate;
 use super::passage::Passage;
 use super::rewrite;
-use super::route::{Manner, Route};
+use super::route::Manner;
 use super::wire::Wire;
 use crate::domain::ai::Pipeline;
 
@@ -34,113 +33,9 @@ pub(super) struct RunnerProxy {
     pub room: Room,
 }
 
-/// What the request filter came to.
-enum Gate {
-    Forward(Forward),
-    Answer(Answer),
-    Close,
-}
-
 // === impl RunnerProxy ===
 
 impl RunnerProxy {
-    /// Reads what must be read and asks the doorman.
-    async fn gate(&self, session: &mut Session, ctx: &mut Passage) -> Result<Gate> {
-        let head: Parts = session.req_header().as_owned_parts();
-        let route = Route::of(&head.method, head.uri.path());
-        ctx.manner = route.manner();
-        let fault = |status, why: &str| Ok(Gate::Answer(Answer::fault(route.manner(), status, why)));
-        if head.headers.len() > self.config.limits.head_fields {
-            return fault(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
-        }
-        if head.headers.contains_key(CONTENT_LENGTH) && head.headers.contains_key(TRANSFER_ENCODING) {
-            // Whoever reads the other one of the two finds a second request in the body.
-            session.set_keepalive(None);
-            return fault(StatusCode::BAD_REQUEST, "both Content-Length and Transfer-Encoding");
-        }
-        if route.needs_token() && !self.known(&head.headers) {
-            // An orchestrator drops a capability that answers 401.
-            let byoc = matches!(route, Route::Byoc { .. });
-            let status = if byoc { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
-            return fault(status, "missing or wrong bearer token");
-        }
-        if head.headers.contains_key(EXPECT) {
-            session.write_continue_response().await.map_err(Error::into_down)?;
-        }
-        let body = match self.prelude(session, &route, &head, ctx).await {
-            Ok(body) => body,
-            Err(Unread::Tell(status, why)) => return fault(status, &why),
-            Err(Unread::Gone(why)) => return Err(why),
-        };
-        let spool = match &body {
-            Prelude::Spooled(spool) => Some(spool.again()),
-            _ => None,
-        };
-        let client = session.client_addr().and_then(|address| address.as_inet()).copied();
-        let decided = self.doorman.admit(Ask { route, head: &head, body, client });
-        let decision = match session.is_body_done() {
-            true => tokio::select! {
-                decision = decided => decision,
-                gone = answer::gone(session.as_downstream_mut()) => return Err(gone),
-            },
-            // Reading would take the body away; whoever has left is noticed while it streams.
-            false => decided.await,
-        };
-        match decision {
-            Decision::Forward(forward) => match self.load(spool, ctx).await {
-                Err(Unread::Tell(status, why)) => fault(status, &why),
-                _ => Ok(Gate::Forward(forward)),
-            },
-            Decision::Answer(answer) => Ok(Gate::Answer(answer)),
-            Decision::Close => Ok(Gate::Close),
-        }
-    }
-
-    async fn prelude(
-        &self,
-        session: &mut Session,
-        route: &Route<'_>,
-        head: &Parts,
-        ctx: &mut Passage,
-    ) -> Result<Prelude, Unread> {
-        let limits = &self.config.limits;
-        let patient = matches!(route, Route::App { .. } | Route::Trickle { .. });
-        session.set_read_timeout(Some(if patient { limits.silence } else { limits.body_gap }));
-        let need = self.doorman.need(route, head);
-        ctx.most = match route {
-            Route::Pipeline { .. } => limits.most_form_bytes,
-            _ => limits.most_body_bytes,
-        };
-        let most = if is_form(head) { limits.most_form_in_memory } else { limits.most_json_bytes };
-        match need {
-            Need::Whole => {
-                let (whole, held) = body::whole(session, most, &self.room).await?;
-                (ctx.whole, ctx.held) = (Some(whole.clone()), Some(held));
-                Ok(Prelude::Whole(whole))
-            }
-            Need::Spool => body::spool(session, limits.most_form_bytes).await.map(Prelude::Spooled),
-            Need::Nothing => match body::length(session) {
-                Some(length) if length > ctx.most => Err(body::too_long(ctx.most)),
-                _ => Ok(Prelude::Streams),
-            },
-        }
-    }
-
-    /// A spooled body that shall be sent on after all.
-    async fn load(&self, spool: Option<Result<Spool, Unread>>, ctx: &mut Passage) -> Result<(), Unread> {
-        let Some(spool) = spool else { return Ok(()) };
-        let (whole, held) = spool?.load(self.config.limits.most_form_in_memory, &self.room).await?;
-        (ctx.whole, ctx.held) = (Some(whole), Some(held));
-        Ok(())
-    }
-
-    fn known(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.config.token else { return true };
-        let shown = headers.get(AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
-        let shown = shown.strip_prefix(b"Bearer ").unwrap_or_default();
-        shown.ct_eq(token.as_bytes()).into()
-    }
-
     /// An answer of ours after a runner was tried: nothing of a body may be left to read.
     async fn instead(&self, session: &mut Session, error: &Error, ctx: &mut Passage) {
         if let Some(why) = ctx.failure.take() {

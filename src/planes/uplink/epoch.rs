@@ -1,6 +1,7 @@
 //! Which life of its process an orchestrator is in: its task numbers mean nothing in another.
 use parking_lot::Mutex;
 
+use super::registration::Kind;
 use crate::domain::ids::Epoch;
 use crate::transport::client::Fingerprint;
 
@@ -16,7 +17,15 @@ struct State {
     /// Tells the numbers of one life of ours from those of another.
     mark: u32,
     restarts: u64,
+    /// Segments and AI jobs are counted apart.
+    segments: Counter,
+    ai: Counter,
+}
+
+#[derive(Default)]
+struct Counter {
     highest: Option<i64>,
+    /// Its next task tells whether the orchestrator restarted.
     suspect: bool,
 }
 
@@ -25,7 +34,8 @@ struct State {
 impl Epochs {
     pub(super) fn new() -> Epochs {
         let mark = rand::random();
-        let state = State { epoch: "".into(), known: false, mark, restarts: 0, highest: None, suspect: false };
+        let (segments, ai) = Default::default();
+        let state = State { epoch: "".into(), known: false, mark, restarts: 0, segments, ai };
         Epochs { state: Mutex::new(state) }
     }
 
@@ -52,22 +62,32 @@ impl Epochs {
 
     /// No registration stands any more.
     pub(super) fn all_lost(&self) {
-        self.state.lock().suspect = true;
+        let mut state = self.state.lock();
+        state.segments.suspect = true;
+        state.ai.suspect = true;
     }
 
     /// A task came in the clear; the new epoch if its number says that the orchestrator restarted.
-    pub(super) fn plain_task(&self, number: i64) -> Option<Epoch> {
+    pub(super) fn plain_task(&self, kind: Kind, number: i64) -> Option<Epoch> {
         let mut state = self.state.lock();
-        let again = state.highest.is_some_and(|highest| number <= highest);
-        let restarted = std::mem::take(&mut state.suspect) && again;
-        if restarted {
-            state.restarts += 1;
-            state.epoch = state.plain();
-            state.highest = Some(number);
-        } else {
-            state.highest = state.highest.max(Some(number));
+        let counter = match kind {
+            Kind::Transcoder => &mut state.segments,
+            Kind::Ai => &mut state.ai,
+        };
+        let again = counter.highest.is_some_and(|highest| number <= highest);
+        let restarted = std::mem::take(&mut counter.suspect) && again;
+        if !restarted {
+            counter.highest = counter.highest.max(Some(number));
+            return None;
         }
-        restarted.then(|| state.epoch.clone())
+        (state.segments, state.ai) = Default::default();
+        match kind {
+            Kind::Transcoder => state.segments.highest = Some(number),
+            Kind::Ai => state.ai.highest = Some(number),
+        }
+        state.restarts += 1;
+        state.epoch = state.plain();
+        Some(state.epoch.clone())
     }
 }
 

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
-use super::status::Status;
+use super::registration::Kind;
+use super::status::Side;
 use super::{Uplink, multipart, post};
 use crate::domain::ids::Epoch;
 use crate::domain::time::Moment;
@@ -36,9 +38,20 @@ pub(super) struct Budget {
 
 /// To whom an answer goes.
 pub(super) struct Reply {
+    pub(super) to: To,
     pub(super) task: i64,
     pub(super) epoch: Epoch,
     pub(super) budget: Budget,
+}
+
+/// As which kind of worker.
+#[derive(Clone, Debug)]
+pub(super) enum To {
+    Segments,
+    /// The orchestrator reads the answer by its pipeline's name.
+    Ai {
+        pipeline: &'static str,
+    },
 }
 
 /// Why no connection could be had.
@@ -53,12 +66,28 @@ impl Budget {
     pub(super) fn new(received: Moment, budget: Duration) -> Budget {
         Budget { end: received + budget }
     }
+
+    /// A result must be all out by then.
+    pub(super) fn cut(&self) -> Moment {
+        self.end.before(CUT)
+    }
+}
+
+// === impl Reply ===
+
+impl Reply {
+    fn kind(&self) -> Kind {
+        match self.to {
+            To::Segments => Kind::Transcoder,
+            To::Ai { .. } => Kind::Ai,
+        }
+    }
 }
 
 // === impl Uplink ===
 
 impl Uplink {
-    /// Forwards a result. Whatever goes wrong, the task is answered.
+    /// Forwards a segment's result.
     pub(super) async fn send_result(
         &self,
         reply: &Reply,
@@ -66,14 +95,33 @@ impl Uplink {
         result: Arc<TranscodeResult>,
         recorded: Recorded,
     ) -> Upstream {
+        let writer = multipart::segment_writer(&result);
+        let pixels = result.decoded_pixels;
+        let content = multipart::Content::Segment(result);
+        let post = || {
+            let body = multipart::body(content.clone(), writer.clone(), recorded.clone());
+            Post::segment(self, reply, pixels, &writer, body)
+        };
+        self.send(reply, answer_by, &self.result_posts, reply.budget.cut(), post).await
+    }
+
+    /// Sends what `post` makes, once, or once more when nothing of it went out: on its way by
+    /// `answer_by`, all out by `cut`. Whatever goes wrong, the task is answered.
+    pub(super) async fn send(
+        &self,
+        reply: &Reply,
+        answer_by: Moment,
+        places: &Semaphore,
+        cut: Moment,
+        post: impl Fn() -> Post,
+    ) -> Upstream {
         let clock = self.pool.clock();
         let due = clock.instant(answer_by);
         let late = || Upstream::Unsent("the result could not be on its way in time".into());
-        let Ok(Ok(_place)) = timeout_at(due, self.result_posts.acquire()).await else {
+        let Ok(Ok(_place)) = timeout_at(due, places.acquire()).await else {
             self.send_error(reply, "the result came too late").await;
             return late();
         };
-        let writer = multipart::writer(&result);
         let mut first = true;
         loop {
             let conn = match timeout_at(due, self.connection(reply, first)).await {
@@ -88,10 +136,7 @@ impl Uplink {
                     return late();
                 }
             };
-            let body = multipart::body(result.clone(), writer.clone(), recorded.clone());
-            let post = Post::result(self, reply.task, result.decoded_pixels, &writer, body);
-            let cut = clock.instant(reply.budget.end.before(CUT));
-            let outcome = post.send(self, conn, cut, clock.instant(reply.budget.end + WORD_AFTER)).await;
+            let outcome = post().send(self, conn, clock.instant(cut), clock.instant(cut + WORD_AFTER)).await;
             if first && matches!(outcome, Outcome::Untouched(_)) {
                 first = false;
                 continue;
@@ -102,17 +147,18 @@ impl Uplink {
 
     /// What became of a result, and an error result in its place where the task may still wait.
     async fn after_result(&self, reply: &Reply, outcome: Outcome) -> Upstream {
+        let side = self.status.of(reply.kind());
         let upstream = match outcome {
             Outcome::Answered(200, _) => {
-                Status::count(&self.status.results_accepted);
+                Side::count(&side.results_accepted);
                 self.count_late(reply);
                 return Upstream::Accepted;
             }
             Outcome::Answered(status, text) => {
-                Status::count(&self.status.results_refused);
+                Side::count(&side.results_refused);
                 let said = format!("{status} {}", text.trim());
                 telemetry::result_refused(self.name(), &said);
-                self.status.note(&format!("a result was refused: {said}"));
+                side.note(&format!("a result was refused: {said}"));
                 // A 500 is a body that broke on the way: taken as an error result already.
                 if status >= 500 {
                     self.count_late(reply);
@@ -121,7 +167,7 @@ impl Uplink {
                 Upstream::Refused(said)
             }
             Outcome::Cut => {
-                Status::count(&self.status.errors_sent);
+                Side::count(&side.errors_sent);
                 telemetry::result_cut(self.name());
                 return Upstream::Unsent("cut off at the orchestrator's budget".into());
             }
@@ -136,17 +182,18 @@ impl Uplink {
     /// Sends an error result, more than once if need be: none at all would be worse.
     pub(super) async fn send_error(&self, reply: &Reply, text: &str) {
         let clock = self.pool.clock();
+        let side = self.status.of(reply.kind());
         let end = clock.instant(reply.budget.end + ERROR_AFTER);
         let sent = timeout_at(end, self.try_error(reply, &harmless(text))).await;
         match sent.unwrap_or_else(|_| Err("no connection in time".into())) {
             Ok(()) => {
-                Status::count(&self.status.errors_sent);
+                Side::count(&side.errors_sent);
                 self.count_late(reply);
             }
             Err(why) => {
-                Status::count(&self.status.unanswered);
+                Side::count(&side.unanswered);
                 telemetry::unanswered(self.name(), &why);
-                self.status.note(&format!("a task could not be answered: {why}"));
+                side.note(&format!("a task could not be answered: {why}"));
             }
         }
     }
@@ -163,7 +210,7 @@ impl Uplink {
                 Err(NoConn::Restarted) => return Err("the orchestrator restarted".into()),
                 Err(NoConn::Unreachable(why)) => return Err(why),
             };
-            let why = match Post::error(self, reply.task, text).send(self, conn, end, end).await {
+            let why = match Post::error(self, reply, text).send(self, conn, end, end).await {
                 Outcome::Answered(200, _) => return Ok(()),
                 Outcome::Answered(status, said) => return Err(format!("{status} {}", said.trim())),
                 Outcome::Untouched(why) => why,
@@ -210,7 +257,7 @@ impl Uplink {
 
     fn count_late(&self, reply: &Reply) {
         if self.pool.clock().now() > reply.budget.end {
-            Status::count(&self.status.answered_late);
+            Side::count(&self.status.of(reply.kind()).answered_late);
             telemetry::answered_late(self.name());
         }
     }
@@ -220,5 +267,5 @@ impl Uplink {
 /// line ends.
 fn harmless(text: &str) -> String {
     let clean = text.chars().filter(|c| *c != '%' && !c.is_control()).take(MOST_TEXT).collect::<String>();
-    if clean.is_empty() { "the pool could not transcode this segment".into() } else { clean }
+    if clean.is_empty() { "the pool could not do this task".into() } else { clean }
 }

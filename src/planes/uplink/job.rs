@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 
 use super::Uplink;
-use super::forward::{Budget, Reply};
+use super::forward::{Budget, Reply, To};
 use crate::domain::job::budget;
 use crate::pool::{Answer, Ticket, Upstream};
 use crate::telemetry;
@@ -15,6 +15,7 @@ use crate::telemetry;
 pub(super) async fn run(uplink: Arc<Uplink>, ticket: Ticket, url: String) {
     let job = ticket.job().clone();
     let reply = Reply {
+        to: To::Segments,
         task: job.upstream_task,
         epoch: job.epoch.clone(),
         budget: Budget::new(job.received, budget(job.duration)),

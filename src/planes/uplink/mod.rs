@@ -1,4 +1,5 @@
 //! We look like one large worker: register at orchestrators, fetch sources, forward results.
+mod ai;
 mod backoff;
 pub mod config;
 mod epoch;
@@ -10,6 +11,7 @@ mod notice;
 mod post;
 pub mod probe;
 mod registrar;
+mod registration;
 mod slot;
 pub mod status;
 mod stream;
@@ -17,9 +19,10 @@ mod stream;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::pool::Pool;
 use crate::telemetry;
@@ -29,12 +32,17 @@ use crate::transport::client::hosts::SegmentHosts;
 use crate::transport::client::{DialError, Dialer, Origin};
 use config::{OrchestratorConfig, UplinkConfig};
 use epoch::Epochs;
+use registration::Kind;
 use status::{OrchestratorStatus, Status};
 
 /// Error results that are on their way at once, and those that wait for their turn; beyond that
 /// we read no more notices.
 const ERROR_POSTS: usize = 32;
 const ERRORS_WAITING: usize = 4096;
+/// Streamed answers of one orchestrator at once.
+const STREAMS: usize = 1024;
+/// Recordings of one orchestrator that are measured at once: each reads its whole file.
+const RECORDINGS: usize = 2;
 /// Idle source connections kept, and the age at which an idle connection is not trusted any more
 /// (an orchestrator closes its own after 10 min).
 const IDLE_SOURCES: usize = 16;
@@ -57,11 +65,19 @@ struct Uplink {
     dialer: Dialer,
     epochs: Epochs,
     status: Status,
-    /// A registration came up.
-    came_up: Notify,
+    /// AI registrations state the higher version of ours: the workers' was refused.
+    raised: AtomicBool,
+    /// They register one after another.
+    turn: Mutex<()>,
     results: Idle,
     sources: Idle,
     result_posts: Semaphore,
+    /// AI answers have connections of their own: a film must not hold up segments.
+    ai_posts: Semaphore,
+    /// Streams last for minutes.
+    stream_posts: Semaphore,
+    /// Recordings that are being measured.
+    recordings: Semaphore,
     error_posts: Semaphore,
     errors_waiting: Arc<Semaphore>,
 }
@@ -74,7 +90,8 @@ pub fn start(pool: Pool, config: UplinkConfig, orchestrators: Vec<OrchestratorCo
         match Uplink::new(pool.clone(), config.clone(), orchestrator, tasks.clone()) {
             Ok(uplink) => {
                 let uplink = Arc::new(uplink);
-                tasks.spawn("registrar", registrar::run(uplink.clone()));
+                tasks.spawn("registrar", registrar::run(uplink.clone(), Kind::Transcoder));
+                tasks.spawn("registrar", registrar::run(uplink.clone(), Kind::Ai));
                 all.push(uplink);
             }
             Err(why) => telemetry::uplink_impossible(&name, &why),
@@ -101,10 +118,14 @@ impl Uplink {
         Ok(Uplink {
             epochs: Epochs::new(),
             status: Status::default(),
-            came_up: Notify::new(),
-            results: Idle::new(config.result_connections + ERROR_POSTS, IDLE_AGE),
+            raised: AtomicBool::new(false),
+            turn: Mutex::new(()),
+            results: Idle::new(2 * config.result_connections + ERROR_POSTS, IDLE_AGE),
             sources: Idle::new(IDLE_SOURCES, IDLE_AGE),
             result_posts: Semaphore::new(config.result_connections),
+            ai_posts: Semaphore::new(config.result_connections),
+            stream_posts: Semaphore::new(STREAMS),
+            recordings: Semaphore::new(RECORDINGS),
             error_posts: Semaphore::new(ERROR_POSTS),
             errors_waiting: Arc::new(Semaphore::new(ERRORS_WAITING)),
             pool,

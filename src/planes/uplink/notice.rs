@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::forward::{Budget, Reply};
-use super::status::Status;
+use super::forward::{Budget, Reply, To};
+use super::registration::Kind;
+use super::status::Side;
 use super::{Uplink, job};
 use crate::domain::ids::{Epoch, SessionKey};
 use crate::domain::job::budget;
@@ -26,18 +27,18 @@ pub(super) async fn take(uplink: &Arc<Uplink>, raw: Bytes, epoch: &Epoch) {
             uplink.pool.end_session(&key, Some(raw));
         }
         Err(BadNotice { task: Some(task), text }) => {
-            Status::count(&uplink.status.tasks_received);
+            Side::count(&uplink.status.of(Kind::Transcoder).tasks_received);
             telemetry::bad_notice(uplink.name(), text);
-            let epoch = current(uplink, task, epoch);
-            answer_error(uplink, task, epoch, text.to_owned(), ASSUMED).await;
+            let epoch = current(uplink, Kind::Transcoder, task, epoch);
+            segment_error(uplink, task, epoch, text.to_owned(), ASSUMED).await;
         }
         Err(BadNotice { task: None, text }) => telemetry::bad_notice(uplink.name(), text),
     }
 }
 
 async fn segment(uplink: &Arc<Uplink>, notice: Notice, raw: Bytes, epoch: &Epoch) {
-    Status::count(&uplink.status.tasks_received);
-    let epoch = current(uplink, notice.task, epoch);
+    Side::count(&uplink.status.of(Kind::Transcoder).tasks_received);
+    let epoch = current(uplink, Kind::Transcoder, notice.task, epoch);
     let duration = Duration::from_millis(u64::from(notice.duration_ms.unsigned_abs()));
     let new = NewJob {
         session: SessionKey { orchestrator: uplink.name().clone(), session: notice.session },
@@ -58,27 +59,30 @@ async fn segment(uplink: &Arc<Uplink>, notice: Notice, raw: Bytes, epoch: &Epoch
         }
         Err(failure) => {
             telemetry::not_admitted(uplink.name(), &failure);
-            answer_error(uplink, notice.task, epoch, refusal(&failure), duration).await;
+            segment_error(uplink, notice.task, epoch, refusal(&failure), duration).await;
         }
     }
 }
 
 /// In the clear, the numbers of tasks say which life of the orchestrator they are of.
-fn current(uplink: &Uplink, task: i64, epoch: &Epoch) -> Epoch {
+pub(super) fn current(uplink: &Uplink, kind: Kind, task: i64, epoch: &Epoch) -> Epoch {
     if uplink.origin.tls {
         return epoch.clone();
     }
-    if let Some(restarted) = uplink.epochs.plain_task(task) {
+    if let Some(restarted) = uplink.epochs.plain_task(kind, task) {
         uplink.new_epoch(&restarted);
     }
     uplink.epochs.current()
 }
 
+async fn segment_error(uplink: &Arc<Uplink>, task: i64, epoch: Epoch, text: String, duration: Duration) {
+    let budget = Budget::new(uplink.pool.clock().now(), budget(duration));
+    answer_error(uplink, Reply { to: To::Segments, task, epoch, budget }, text).await;
+}
+
 /// Answers a task that never became a job.
-async fn answer_error(uplink: &Arc<Uplink>, task: i64, epoch: Epoch, text: String, duration: Duration) {
+pub(super) async fn answer_error(uplink: &Arc<Uplink>, reply: Reply, text: String) {
     let Ok(place) = uplink.errors_waiting.clone().acquire_owned().await else { return };
-    let received = uplink.pool.clock().now();
-    let reply = Reply { task, epoch, budget: Budget::new(received, budget(duration)) };
     let uplink_for_task = uplink.clone();
     uplink.tasks.spawn("error result", async move {
         uplink_for_task.send_error(&reply, &text).await;

@@ -1,17 +1,23 @@
 //! One POST of one answer over one connection, and what is known of it afterwards.
 use std::pin::pin;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::request::Builder;
 use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, timeout_at};
 
 use super::Uplink;
+use super::forward::{Reply, To};
 use super::stream::chain;
 use crate::transport::client::h1::{H1, OutBody};
-use crate::wire::headers::{CREDENTIALS, ERROR_TYPE, PIXELS, RESULTS_PATH, TASK_ID, TRANSCODER_AUTHORIZATION};
+use crate::wire::headers::{
+    AI_ERROR_TYPE, AI_RESULTS_PATH, AI_WORKER_AUTHORIZATION, CREDENTIALS, ERROR_TYPE, EVENT_STREAM, PIPELINE, PIXELS,
+    RESULTS_PATH, TASK_ID, TRANSCODER_AUTHORIZATION,
+};
 use crate::wire::multipart::Writer;
 
 /// The most that is read of what an orchestrator says to an answer.
@@ -20,7 +26,14 @@ const MOST_SAID: usize = 1 << 10;
 /// A request that is ready to go.
 pub(super) struct Post {
     request: Result<Request<OutBody>, http::Error>,
-    length: u64,
+    length: Length,
+}
+
+/// How it is known that all of it is out.
+enum Length {
+    Bytes(u64),
+    /// Set when the stream has given out its end.
+    Streamed(Arc<AtomicBool>),
 }
 
 /// What is known of it afterwards.
@@ -40,32 +53,31 @@ pub(super) enum Outcome {
 // === impl Post ===
 
 impl Post {
-    pub(super) fn result(uplink: &Uplink, task: i64, pixels: u64, writer: &Writer, body: OutBody) -> Post {
-        Post::new(uplink, task, pixels, &writer.content_type(), writer.content_length(), body)
+    pub(super) fn segment(uplink: &Uplink, reply: &Reply, pixels: u64, writer: &Writer, body: OutBody) -> Post {
+        let head = builder(uplink, reply, &writer.content_type()).header(PIXELS, pixels);
+        Post::sized(head, writer.content_length(), body)
     }
 
-    pub(super) fn error(uplink: &Uplink, task: i64, text: &str) -> Post {
+    pub(super) fn answer(uplink: &Uplink, reply: &Reply, writer: &Writer, body: OutBody) -> Post {
+        Post::sized(builder(uplink, reply, &writer.content_type()), writer.content_length(), body)
+    }
+
+    /// `ended` tells that the body has given out its end.
+    pub(super) fn stream(uplink: &Uplink, reply: &Reply, ended: Arc<AtomicBool>, body: OutBody) -> Post {
+        Post { request: builder(uplink, reply, EVENT_STREAM).body(body), length: Length::Streamed(ended) }
+    }
+
+    pub(super) fn error(uplink: &Uplink, reply: &Reply, text: &str) -> Post {
         let body = Full::new(Bytes::from(text.to_owned())).map_err(|never| match never {}).boxed_unsync();
-        Post::new(uplink, task, 0, ERROR_TYPE, text.len() as u64, body)
+        let head = match reply.to {
+            To::Segments => builder(uplink, reply, ERROR_TYPE).header(PIXELS, 0),
+            To::Ai { .. } => builder(uplink, reply, AI_ERROR_TYPE),
+        };
+        Post::sized(head, text.len() as u64, body)
     }
 
-    fn new(uplink: &Uplink, task: i64, pixels: u64, kind: &str, length: u64, body: OutBody) -> Post {
-        let secret = HeaderValue::try_from(uplink.orchestrator.secret.as_str()).map(|mut secret| {
-            secret.set_sensitive(true);
-            secret
-        });
-        let builder = Request::post(RESULTS_PATH)
-            .header(HOST, uplink.origin.authority())
-            .header(AUTHORIZATION, TRANSCODER_AUTHORIZATION)
-            .header(TASK_ID, task)
-            .header(PIXELS, pixels)
-            .header(CONTENT_TYPE, kind)
-            .header(CONTENT_LENGTH, length);
-        let request = match secret {
-            Ok(secret) => builder.header(CREDENTIALS, secret).body(body),
-            Err(why) => Err(why.into()),
-        };
-        Post { request, length }
+    fn sized(head: Builder, length: u64, body: OutBody) -> Post {
+        Post { request: head.header(CONTENT_LENGTH, length).body(body), length: Length::Bytes(length) }
     }
 
     /// Sends it: all of it must be out by `cut`, the answer there by `end`.
@@ -80,7 +92,7 @@ impl Post {
             let mut exchange = pin!(exchange(&mut conn, request));
             match timeout_at(cut, &mut exchange).await {
                 Ok(ended) => ended,
-                Err(_) if out() < self.length => return Outcome::Cut,
+                Err(_) if !self.length.all_out(out()) => return Outcome::Cut,
                 Err(_) => match timeout_at(end, &mut exchange).await {
                     Ok(ended) => ended,
                     Err(_) => return Outcome::Unsure("no answer to a result that was sent whole".into()),
@@ -92,7 +104,7 @@ impl Post {
                 uplink.results.put(&uplink.origin, conn);
                 Outcome::Answered(status, said)
             }
-            Err(why) => lost(out(), self.length, chain(&why)),
+            Err(why) => lost(out(), &self.length, chain(&why)),
         }
     }
 }
@@ -105,12 +117,44 @@ async fn exchange(conn: &mut H1, request: Request<OutBody>) -> Result<(u16, Stri
     Ok((status, said))
 }
 
-/// What went out includes the head, which is longer than the last line of a result: with fewer
-/// bytes out than the body has, that line is not among them.
-fn lost(out: u64, length: u64, why: String) -> Outcome {
+fn lost(out: u64, length: &Length, why: String) -> Outcome {
     match out {
         0 => Outcome::Untouched(why),
-        out if out < length => Outcome::Partial(format!("{why} (after {out} of {length} bytes)")),
+        out if !length.all_out(out) => Outcome::Partial(format!("{why} (after {out} bytes)")),
         _ => Outcome::Unsure(why),
+    }
+}
+
+/// What every answer says of itself.
+fn builder(uplink: &Uplink, reply: &Reply, kind: &str) -> Builder {
+    let builder = match &reply.to {
+        To::Segments => Request::post(RESULTS_PATH).header(AUTHORIZATION, TRANSCODER_AUTHORIZATION),
+        To::Ai { pipeline } => {
+            Request::post(AI_RESULTS_PATH).header(AUTHORIZATION, AI_WORKER_AUTHORIZATION).header(PIPELINE, *pipeline)
+        }
+    };
+    let secret = HeaderValue::try_from(uplink.orchestrator.secret.as_str()).map(|mut secret| {
+        secret.set_sensitive(true);
+        secret
+    });
+    let builder =
+        builder.header(HOST, uplink.origin.authority()).header(TASK_ID, reply.task).header(CONTENT_TYPE, kind);
+    match secret {
+        Ok(secret) => builder.header(CREDENTIALS, secret),
+        // What cannot be a header is told when the request is made.
+        Err(_) => builder.header(CREDENTIALS, uplink.orchestrator.secret.as_str()),
+    }
+}
+
+// === impl Length ===
+
+impl Length {
+    /// What went out includes the head, which is longer than the last line of a result: with fewer
+    /// bytes out than the body has, that line is not among them.
+    fn all_out(&self, out: u64) -> bool {
+        match self {
+            Length::Bytes(length) => out >= *length,
+            Length::Streamed(ended) => ended.load(Relaxed),
+        }
     }
 }

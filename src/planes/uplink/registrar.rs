@@ -5,21 +5,21 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::Uplink;
-use super::slot::{Registration, Slot, split};
+use super::registration::{Gone, Kind, Offers, Registration};
+use super::slot::Slot;
 use super::stream::UP_AFTER;
-use crate::pool::Offer;
 use crate::telemetry;
 
 /// Without workers we stay registered this long: they may come back.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The registrations of one orchestrator.
+/// The registrations of one kind at one orchestrator.
 struct Registrar {
     uplink: Arc<Uplink>,
+    kind: Kind,
     slots: Vec<Slot>,
     /// Of the last change.
     changed: Instant,
@@ -28,55 +28,51 @@ struct Registrar {
 }
 
 /// Runs until the tasks are told to end.
-pub(super) async fn run(uplink: Arc<Uplink>) {
+pub(super) async fn run(uplink: Arc<Uplink>, kind: Kind) {
     let stop = uplink.tasks.token();
-    let mut offer = uplink.pool.offer();
-    let mut registrar = Registrar { uplink, slots: Vec::new(), changed: Instant::now(), stale_since: None };
+    let mut offers = Offers::of(&uplink.pool, kind);
+    let mut registrar = Registrar { uplink, kind, slots: Vec::new(), changed: Instant::now(), stale_since: None };
     tokio::select! {
         () = stop.cancelled() => {}
-        () = registrar.follow(&mut offer) => {}
+        _ = registrar.follow(&mut offers) => {}
     }
-    registrar.uplink.status.wanted.store(0, Relaxed);
+    registrar.uplink.status.of(kind).wanted.store(0, Relaxed);
 }
 
 // === impl Registrar ===
 
 impl Registrar {
     /// Ends only with the pool.
-    async fn follow(&mut self, offer: &mut watch::Receiver<Offer>) {
+    async fn follow(&mut self, offers: &mut Offers) -> Result<(), Gone> {
         loop {
-            if offer.wait_for(|offer| offer.capacity > 0).await.is_err() {
-                return;
-            }
+            offers.something().await?;
             tokio::time::sleep(self.uplink.config.settle).await;
-            let wanted = self.wanted(offer);
+            let wanted = self.wanted(offers);
             self.slots = wanted.into_iter().map(|want| Slot::open(&self.uplink, want)).collect();
             self.changed = Instant::now();
             self.stale_since = None;
-            if !self.while_registered(offer).await {
-                return;
-            }
+            self.while_registered(offers).await?;
             self.slots.clear();
         }
     }
 
-    /// Keeps registrations and offer together while there are workers; false when the pool is gone.
-    async fn while_registered(&mut self, offer: &mut watch::Receiver<Offer>) -> bool {
+    /// Keeps registrations and offer together while there are workers.
+    async fn while_registered(&mut self, offers: &mut Offers) -> Result<(), Gone> {
         loop {
-            let wanted = self.wanted(offer);
+            let wanted = self.wanted(offers);
             if wanted.is_empty() {
                 self.slots.iter().for_each(Slot::want_nothing);
-                match tokio::time::timeout(GRACE, offer.wait_for(|offer| offer.capacity > 0)).await {
-                    Err(_) => return true,
-                    Ok(Err(_)) => return false,
-                    Ok(Ok(_)) => continue,
+                match tokio::time::timeout(GRACE, offers.something()).await {
+                    Err(_) => return Ok(()),
+                    Ok(something) => something?,
                 }
+                continue;
             }
             let due = self.compare(&wanted);
             let uplink = self.uplink.clone();
             tokio::select! {
-                changed = offer.changed() => if changed.is_err() { return false },
-                () = uplink.came_up.notified() => {}
+                changed = offers.changed() => changed?,
+                () = uplink.status.of(self.kind).came_up.notified() => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.replace(wanted).await;
                 }
@@ -84,10 +80,9 @@ impl Registrar {
         }
     }
 
-    fn wanted(&self, offer: &mut watch::Receiver<Offer>) -> Vec<Registration> {
-        let config = &self.uplink.config;
-        let wanted = split(&offer.borrow_and_update(), config.registrations, &config.fallback_version);
-        self.uplink.status.wanted.store(wanted.len() as u64, Relaxed);
+    fn wanted(&self, offers: &mut Offers) -> Vec<Registration> {
+        let wanted = offers.wanted(&self.uplink.config);
+        self.uplink.status.of(self.kind).wanted.store(wanted.len() as u64, Relaxed);
         wanted
     }
 

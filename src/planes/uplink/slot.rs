@@ -1,5 +1,6 @@
 //! One registration that is to stand: registered, and again when it is lost.
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -7,20 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::Uplink;
 use super::backoff::Backoff;
+use super::registration::{Kind, Registration};
 use super::stream::{self, End};
-use crate::domain::capability::{Bits, Capabilities};
-use crate::pool::Offer;
 use crate::telemetry;
 
 /// A wrong secret is tried again this many times less often than anything else.
 const SECRET_PATIENCE: u32 = 4;
-
-/// What one stream registers with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Registration {
-    pub(super) capacity: u32,
-    pub(super) caps: Capabilities,
-}
 
 /// One registration; ends when dropped.
 pub(super) struct Slot {
@@ -37,28 +30,16 @@ pub(super) struct Seat {
     pub(super) stop: CancellationToken,
 }
 
-/// The offer over at most `streams` registrations, as evenly as it goes; none for no capacity.
-pub(super) fn split(offer: &Offer, streams: u32, fallback_version: &str) -> Vec<Registration> {
-    let streams = streams.max(1).min(offer.capacity);
-    let version = offer.version.clone().unwrap_or_else(|| fallback_version.to_owned());
-    let caps = Capabilities { bits: Bits(offer.bits.0.clone()), version };
-    (0..streams)
-        .map(|n| {
-            let more = u32::from(n < offer.capacity % streams);
-            Registration { capacity: offer.capacity / streams + more, caps: caps.clone() }
-        })
-        .collect()
-}
-
 // === impl Slot ===
 
 impl Slot {
     pub(super) fn open(uplink: &Arc<Uplink>, registration: Registration) -> Slot {
+        let kind = registration.kind();
         let (want, want_rx) = watch::channel(registration);
         let (have_tx, have) = watch::channel(None);
         let stop = uplink.tasks.token().child_token();
         let seat = Seat { want: want_rx, have: have_tx, stop: stop.clone() };
-        uplink.tasks.spawn("registration", keep(uplink.clone(), seat));
+        uplink.tasks.spawn("registration", keep(uplink.clone(), kind, seat));
         Slot { want, have, stop }
     }
 
@@ -95,7 +76,7 @@ impl Drop for Slot {
 }
 
 /// Keeps the registration standing until it is told to stop.
-async fn keep(uplink: Arc<Uplink>, mut seat: Seat) {
+async fn keep(uplink: Arc<Uplink>, kind: Kind, mut seat: Seat) {
     let config = &uplink.config;
     let mut backoff = Backoff::new(config.first_backoff, config.longest_backoff);
     loop {
@@ -117,12 +98,16 @@ async fn keep(uplink: Arc<Uplink>, mut seat: Seat) {
                 backoff.reset();
                 backoff.wait(rand::random())
             }
-            End::Failed(_) => backoff.wait(rand::random()),
+            End::Silent if registration.would_rise(&config.fallback_version) && !uplink.raised.swap(true, Relaxed) => {
+                telemetry::version_raised(uplink.name(), &config.fallback_version);
+                backoff.wait(rand::random())
+            }
+            End::Failed(_) | End::Silent => backoff.wait(rand::random()),
             End::Secret => config.longest_backoff * SECRET_PATIENCE,
-            End::OwnTranscoder => config.longest_backoff,
+            End::OwnWorkers(_) => config.longest_backoff,
         };
         let why = end.to_string();
-        if uplink.status.trouble(&why) {
+        if uplink.status.of(kind).trouble(&why) {
             telemetry::registration_trouble(uplink.name(), &why, wait);
         }
         tokio::select! {

@@ -2,6 +2,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,31 +12,40 @@ use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::{sleep, timeout};
+use tokio::sync::MutexGuard;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::{Code, Status};
 use tower_service::Service;
 
-use super::slot::{Registration, Seat};
-use super::status::Status as Counts;
-use super::{Uplink, notice};
+use super::registration::{Kind, Registration};
+use super::slot::Seat;
+use super::status::Side;
+use super::{Uplink, ai, notice};
 use crate::domain::ids::Epoch;
 use crate::telemetry;
 use crate::transport::Tasks;
 use crate::transport::client::{HalfClose, Io, Speak, driven};
-use crate::wire::headers::{INVALID_SECRET, REGISTER_PATH};
-use crate::wire::messages::{RawCodec, write_register};
+use crate::wire::headers::INVALID_SECRET;
+use crate::wire::messages::RawCodec;
 
 /// A registration that was not refused for so long stands: orchestrators give no sign of success,
 /// and send headers only with the first task.
 pub(super) const UP_AFTER: Duration = Duration::from_millis(500);
+/// Between two registrations at one orchestrator. With `-maxSessions auto` it sets its limit to
+/// what it had and what is new, without a lock: of registrations at once it forgets some until the
+/// next change.
+const APART: Duration = Duration::from_millis(50);
 /// After the last word of ours, wait so long for theirs.
 const LAST_NOTICES: Duration = Duration::from_secs(2);
 /// Go's default.
 const MOST_MESSAGE: usize = 4 << 20;
 const WINDOW: u32 = 1 << 20;
 const HEADER_LIST: u32 = 16 << 10;
+
+/// An AI registration that the orchestrator ends with OK so soon was never taken.
+const SILENT: Duration = Duration::from_secs(3);
 
 /// Why a registration ended.
 pub(super) enum End {
@@ -44,7 +54,10 @@ pub(super) enum End {
     /// It never stood.
     Failed(String),
     Secret,
-    OwnTranscoder,
+    /// It runs its own of this kind.
+    OwnWorkers(Kind),
+    /// It ended an AI registration at once, with OK: our version is too low for it.
+    Silent,
 }
 
 /// hyper's connection as tonic wants it.
@@ -60,23 +73,29 @@ pub(super) async fn run(uplink: &Arc<Uplink>, registration: &Registration, seat:
         Ok(connected) => connected,
         Err(why) => return End::Failed(why),
     };
+    let turn = tokio::select! {
+        () = seat.stop.cancelled() => return End::Failed("stopped".into()),
+        turn = uplink.turn.lock() => turn,
+    };
+    let (kind, begun) = (registration.kind(), Instant::now());
     let mut driver = Some(connection);
-    let listening = driven(&mut driver, listen(uplink, sender, registration, epoch));
+    let listening = driven(&mut driver, listen(uplink, sender, registration, epoch, turn));
     let mut listening = pin!(listening);
     tokio::select! {
-        ended = &mut listening => return refused(ended),
+        ended = &mut listening => return refused(kind, ended),
         () = sleep(UP_AFTER) => {}
         () = seat.stop.cancelled() => {
             let _ = timeout(LAST_NOTICES, closing(&half_close, &mut listening)).await;
             return End::Failed("ended by us".into());
         }
     }
-    let up = uplink.status.up(registration.capacity);
+    let side = uplink.status.of(kind);
+    let up = side.up(registration);
     seat.have.send_replace(Some(registration.clone()));
-    uplink.came_up.notify_one();
-    telemetry::registered(uplink.name(), registration.capacity);
+    side.came_up.notify_one();
+    told(uplink, registration);
     let lost_last = || {
-        if up.is_last() {
+        if uplink.status.standing() <= 1 {
             uplink.epochs.all_lost();
         }
     };
@@ -89,14 +108,23 @@ pub(super) async fn run(uplink: &Arc<Uplink>, registration: &Registration, seat:
         }
     };
     lost_last();
-    Counts::count(&uplink.status.registrations_lost);
+    drop(up);
+    Side::count(&side.registrations_lost);
     telemetry::registration_lost(uplink.name());
     match ended {
+        Ok(()) if kind == Kind::Ai && begun.elapsed() < SILENT => End::Silent,
         Ok(()) => End::Lost("the orchestrator ended the registration: it restarts, or a task was late there".into()),
-        Err(status) => match refused(Err(status)) {
+        Err(status) => match refused(kind, Err(status)) {
             End::Failed(why) => End::Lost(why),
             end => end,
         },
+    }
+}
+
+fn told(uplink: &Uplink, registration: &Registration) {
+    match registration.kind() {
+        Kind::Transcoder => telemetry::registered(uplink.name(), registration.capacity),
+        Kind::Ai => telemetry::ai_registered(uplink.name(), registration.capacity),
     }
 }
 
@@ -139,37 +167,52 @@ async fn listen(
     sender: SendRequest<Body>,
     registration: &Registration,
     epoch: Epoch,
+    turn: MutexGuard<'_, ()>,
 ) -> Result<(), Status> {
     let origin = Uri::try_from(uplink.origin.to_string()).map_err(|why| Status::internal(why.to_string()))?;
     let mut grpc = Grpc::with_origin(Channel(sender), origin).max_decoding_message_size(MOST_MESSAGE);
     grpc.ready().await.map_err(|why| Status::unavailable(chain(&why)))?;
-    let secret = &uplink.orchestrator.secret;
-    let request = write_register(secret, i64::from(registration.capacity), &registration.caps);
-    let path = PathAndQuery::from_static(REGISTER_PATH);
-    let answer = grpc.server_streaming::<Bytes, Bytes, _>(tonic::Request::new(request), path, RawCodec).await?;
+    let raised = uplink.raised.load(Relaxed);
+    let request = registration.message(&uplink.orchestrator.secret, &uplink.config.fallback_version, raised);
+    let path = PathAndQuery::from_static(registration.path());
+    let mut call = pin!(grpc.server_streaming::<Bytes, Bytes, _>(tonic::Request::new(request), path, RawCodec));
+    let at_once = timeout(APART, &mut call).await;
+    drop(turn);
+    let answer = match at_once {
+        Ok(answer) => answer?,
+        Err(_) => call.await?,
+    };
     let mut notices = answer.into_inner();
     while let Some(raw) = notices.message().await? {
-        notice::take(uplink, raw, &epoch).await;
+        match registration.kind() {
+            Kind::Transcoder => notice::take(uplink, raw, &epoch).await,
+            Kind::Ai => ai::notice::take(uplink, raw, &epoch).await,
+        }
     }
     Ok(())
 }
 
 /// Why a registration does not stand.
-fn refused(ended: Result<(), Status>) -> End {
+pub(super) fn refused(kind: Kind, ended: Result<(), Status>) -> End {
     let Err(status) = ended else {
+        if kind == Kind::Ai {
+            return End::Silent;
+        }
         return End::Failed("the orchestrator ended the registration at once".into());
     };
     match status.code() {
         _ if status.message() == INVALID_SECRET => End::Secret,
-        Code::Unimplemented => End::OwnTranscoder,
+        Code::Unimplemented => End::OwnWorkers(kind),
         code => {
-            let cause = std::error::Error::source(&status).map(|why| format!(" ({})", chain(why))).unwrap_or_default();
-            End::Failed(format!("{code:?}: {}{cause}", status.message()))
+            // With a cause it is the connection's word, and the code means nothing.
+            let cause = std::error::Error::source(&status).map(chain);
+            End::Failed(cause.unwrap_or_else(|| format!("{code:?}: {}", status.message())))
         }
     }
 }
 
-/// An error with its causes.
+/// An error with its causes. Go's servers close a connection without TLS's goodbye: of one that
+/// just ended, however the layers word it, that is all there is to say.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -180,7 +223,7 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         }
         next = cause.source();
     }
-    text
+    if text.contains("close_notify") { "the connection ended".into() } else { text }
 }
 
 // === impl Channel ===
@@ -208,8 +251,15 @@ impl std::fmt::Display for End {
             End::Secret => f.write_str(
                 "the orchestrator says `invalid secret`: set this orchestrator's `secret` to what its own -orchSecret says",
             ),
-            End::OwnTranscoder => f.write_str(
+            End::OwnWorkers(Kind::Transcoder) => f.write_str(
                 "the orchestrator takes no remote transcoders: it runs its own; start it without -transcoder, with -orchSecret",
+            ),
+            End::OwnWorkers(Kind::Ai) => f.write_str(
+                "the orchestrator takes no remote AI workers: it runs its own; start it without -aiWorker, with -orchSecret",
+            ),
+            End::Silent => f.write_str(
+                "the orchestrator ended the AI registration at once, as it does when our version is below its own: \
+                 set uplink.fallback_version to the `Version` of its `GET /status`",
             ),
         }
     }

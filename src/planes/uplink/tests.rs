@@ -4,11 +4,17 @@ use std::time::Duration;
 use super::backoff::Backoff;
 use super::config::{OrchestratorConfig, UplinkConfig};
 use super::epoch::Epochs;
-use super::slot::split;
+use super::registration::{Kind, Registration, What, split, whole};
 use super::status::Status;
-use crate::domain::capability::Bits;
+use super::stream::{chain, refused};
+use crate::domain::ai::{ModelKey, ModelOffer, Pipeline};
+use crate::domain::capability::{Bits, Capabilities};
 use crate::pool::Offer;
+use crate::pool::ai::AiOffer;
 use crate::transport::client::Fingerprint;
+use crate::wire::messages::{pb, read_ai_register};
+use bytes::Bytes;
+use prost::Message;
 
 fn offer(capacity: u32) -> Offer {
     Offer { capacity, bits: Bits(vec![7]), version: None }
@@ -37,11 +43,13 @@ fn capacity_is_split_as_evenly_as_it_goes() {
 
 #[test]
 fn the_version_falls_back_only_when_no_worker_tells_one() {
-    let none = split(&offer(1), 1, "0.8.8");
-    assert_eq!(none[0].caps.version, "0.8.8");
+    let caps = |offer: &Offer| match split(offer, 1, "0.8.8").remove(0).what {
+        What::Transcoder(caps) => caps,
+        What::Ai(_) => panic!("not what was offered"),
+    };
+    assert_eq!(caps(&offer(1)), Capabilities { bits: Bits(vec![7]), version: "0.8.8".into() });
     let told = Offer { version: Some("0.9.1-abc".into()), ..offer(1) };
-    assert_eq!(split(&told, 1, "0.8.8")[0].caps.version, "0.9.1-abc");
-    assert_eq!(none[0].caps.bits, Bits(vec![7]));
+    assert_eq!(caps(&told).version, "0.9.1-abc");
 }
 
 #[test]
@@ -70,16 +78,29 @@ fn in_the_clear_a_restart_shows_by_task_numbers_that_were_before() {
     let epochs = Epochs::new();
     let (first, _) = epochs.certificate(None);
     assert_eq!(epochs.certificate(None), (first.clone(), false));
-    assert_eq!(epochs.plain_task(0), None, "0 is a task like any");
-    assert_eq!(epochs.plain_task(5), None);
-    assert_eq!(epochs.plain_task(3), None, "streams may overtake one another");
+    assert_eq!(epochs.plain_task(Kind::Transcoder, 0), None, "0 is a task like any");
+    assert_eq!(epochs.plain_task(Kind::Transcoder, 5), None);
+    assert_eq!(epochs.plain_task(Kind::Transcoder, 3), None, "streams may overtake one another");
     epochs.all_lost();
-    assert_eq!(epochs.plain_task(6), None, "the counter went on: the same process");
-    assert_eq!(epochs.plain_task(2), None, "and only the first task decides");
+    assert_eq!(epochs.plain_task(Kind::Transcoder, 6), None, "the counter went on: the same process");
+    assert_eq!(epochs.plain_task(Kind::Transcoder, 2), None, "and only the first task decides");
     epochs.all_lost();
-    let second = epochs.plain_task(0).expect("a restart");
+    let second = epochs.plain_task(Kind::Transcoder, 0).expect("a restart");
     assert!(second != first && epochs.current() == second);
-    assert_eq!(epochs.plain_task(1), None);
+    assert_eq!(epochs.plain_task(Kind::Transcoder, 1), None);
+}
+
+#[test]
+fn in_the_clear_segments_and_ai_jobs_are_counted_apart() {
+    let epochs = Epochs::new();
+    epochs.certificate(None);
+    for (kind, number) in [(Kind::Transcoder, 7), (Kind::Ai, 2), (Kind::Transcoder, 8), (Kind::Ai, 3)] {
+        assert_eq!(epochs.plain_task(kind, number), None);
+    }
+    epochs.all_lost();
+    assert_eq!(epochs.plain_task(Kind::Transcoder, 9), None, "the counter went on");
+    assert!(epochs.plain_task(Kind::Ai, 0).is_some(), "but this one did not");
+    assert_eq!(epochs.plain_task(Kind::Transcoder, 0), None, "of the new life, which is known already");
 }
 
 fn orchestrator() -> OrchestratorConfig {
@@ -92,28 +113,127 @@ fn orchestrator() -> OrchestratorConfig {
     }
 }
 
+fn registration(capacity: u32) -> Registration {
+    split(&offer(capacity), 1, "0.8.8").remove(0)
+}
+
 #[test]
 fn states_are_told_in_words() {
     let status = Status::default();
-    let state = |status: &Status| status.show(&orchestrator(), String::new()).state;
-    assert_eq!(state(&status), "waiting for workers");
-    status.wanted.store(2, std::sync::atomic::Ordering::Relaxed);
-    assert_eq!(state(&status), "registering");
-    assert!(status.trouble("no road") && !status.trouble("no road"), "the same trouble is news once");
-    assert_eq!(state(&status), "not registered: no road");
-    let first = status.up(3);
-    let second = status.up(2);
-    let shown = status.show(&orchestrator(), String::new());
-    assert_eq!((shown.state.as_str(), shown.registrations, shown.capacity), ("registered", 2, 5));
-    assert_eq!(shown.last_error.as_deref(), Some("no road"));
+    let side = status.of(Kind::Transcoder);
+    let shown = || status.show(&orchestrator(), String::new());
+    let state = || shown().transcoder.state;
+    assert_eq!(state(), "waiting for workers");
+    side.wanted.store(2, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(state(), "registering");
+    assert!(side.trouble("no road") && !side.trouble("no road"), "the same trouble is news once");
+    assert_eq!(state(), "not registered: no road");
+    let first = side.up(&registration(3));
+    let second = side.up(&registration(2));
+    let both = shown().transcoder;
+    assert_eq!((both.state.as_str(), both.registrations, both.capacity), ("registered", 2, 5));
+    assert_eq!(both.last_error.as_deref(), Some("no road"));
     drop(second);
-    assert!(first.is_last());
-    status.trouble("gone");
-    assert_eq!(state(&status), "1 of 2 registrations stand: gone");
-    assert!(!serde_json::to_string(&shown).unwrap().contains("hush"));
+    assert_eq!(status.standing(), 1);
+    side.trouble("gone");
+    assert_eq!(state(), "1 of 2 registrations stand: gone");
+    assert!(!serde_json::to_string(&shown()).unwrap().contains("hush"));
+    drop(first);
+    assert_eq!(status.standing(), 0);
+}
+
+#[test]
+fn both_kinds_are_shown_and_the_models_of_the_newest_registration() {
+    let status = Status::default();
+    let side = status.of(Kind::Ai);
+    side.wanted.store(1, std::sync::atomic::Ordering::Relaxed);
+    let old = side.up(&whole(&ai_offer(&[("a/b", 1)], None)).remove(0));
+    let new = side.up(&whole(&ai_offer(&[("a/b", 2), ("c/d", 3)], None)).remove(0));
+    drop(old);
+    let shown = serde_json::to_value(status.show(&orchestrator(), String::new())).unwrap();
+    assert_eq!(shown["state"], "waiting for workers", "as a transcoder");
+    assert_eq!((shown["ai"]["state"].as_str(), shown["ai"]["capacity"].as_u64()), (Some("registered"), Some(5)));
+    let models = serde_json::json!([
+        {"pipeline": "text-to-image", "model": "a/b", "capacity": 2, "warm": true},
+        {"pipeline": "text-to-image", "model": "c/d", "capacity": 3, "warm": true},
+    ]);
+    assert_eq!(shown["ai"]["models"], models);
+    drop(new);
+    assert!(status.show(&orchestrator(), String::new()).ai.models.is_empty());
+}
+
+fn ai_offer(models: &[(&str, u32)], version: Option<&str>) -> AiOffer {
+    let one = |(model, capacity): &(&str, u32)| ModelOffer {
+        key: ModelKey::new(Pipeline::TextToImage, model),
+        capacity: *capacity,
+        warm: true,
+        version: "0.1.0".into(),
+    };
+    let models = models.iter().map(one).collect();
+    AiOffer { models, version: version.map(str::to_owned), hardware: vec![Bytes::from_static(b"\x0a\x01x")] }
+}
+
+#[test]
+fn an_ai_registration_is_one_and_states_a_higher_version_only_when_it_must() {
+    assert!(whole(&ai_offer(&[], None)).is_empty(), "no models: no registration");
+    let one = whole(&ai_offer(&[("a/b", 2), ("c/d", 3)], Some("0.8.8"))).remove(0);
+    assert_eq!((one.capacity, one.path()), (5, "/net.AIWorker/RegisterAIWorker"));
+    let version = |registration: &Registration, fallback: &str, raised: bool| {
+        let told = read_ai_register(&registration.message("hush", fallback, raised)).unwrap();
+        assert_eq!((told.secret.as_str(), told.models.len(), told.hardware.len()), ("hush", 2, 1));
+        told.version
+    };
+    assert_eq!(version(&one, "0.9.1", false), "0.8.8", "the workers' own");
+    assert_eq!(version(&one, "0.9.1", true), "0.9.1");
+    assert_eq!(version(&one, "0.8.8-dev", true), "0.8.8", "a suffix makes it no higher");
+    assert_eq!(version(&one, "0.8.7", true), "0.8.8", "never lower");
+    assert!(one.would_rise("0.9.1") && !one.would_rise("0.8.8") && !one.would_rise("undefined"));
+    let silent = whole(&ai_offer(&[("a/b", 2), ("c/d", 3)], None)).remove(0);
+    assert_eq!(version(&silent, "0.8.8", false), "0.8.8", "no worker says one");
+}
+
+#[test]
+fn an_ai_registration_holds_what_a_stock_workers_does() {
+    let one = whole(&ai_offer(&[("a/b", 2)], Some("0.8.8"))).remove(0);
+    let message = one.message("hush", "0.8.8", false);
+    assert!(message.ends_with(b"\x1a\x03\x0a\x01x"), "hardware passes as it came");
+    let told = pb::RegisterAiWorkerRequest::decode(message).unwrap();
+    let caps = told.capabilities.unwrap();
+    let bits = crate::domain::capability::DEFAULT_BITS | 1 << 27;
+    assert_eq!((caps.bitstring, caps.mandatories.len()), (vec![bits], 0));
+    let counted: Vec<u32> = (0..64).filter(|bit| bits & (1 << bit) != 0).collect();
+    let mut capacities: Vec<(u32, u32)> = caps.capacities.into_iter().collect();
+    capacities.sort_unstable();
+    assert_eq!(capacities, counted.iter().map(|bit| (*bit, 1)).collect::<Vec<_>>());
+    let constraints = caps.constraints.unwrap();
+    assert_eq!((constraints.min_version.as_str(), constraints.per_capability.len()), ("", 1));
+    let model = &constraints.per_capability[&27].models["a/b"];
+    assert_eq!((model.warm, model.capacity, model.runner_version.as_str()), (true, 2, "0.1.0"));
+    assert_eq!(model.capacity_in_use, 0);
+}
+
+#[test]
+fn each_kind_is_refused_in_its_own_words() {
+    let words = |kind: Kind, ended: Result<(), tonic::Status>| refused(kind, ended).to_string();
+    let own = |kind| words(kind, Err(tonic::Status::unimplemented("unknown service")));
+    assert!(own(Kind::Transcoder).contains("without -transcoder") && own(Kind::Ai).contains("without -aiWorker"));
+    for kind in [Kind::Transcoder, Kind::Ai] {
+        assert!(words(kind, Err(tonic::Status::unknown("invalid secret"))).contains("secret"));
+    }
+    assert!(words(Kind::Ai, Ok(())).contains("set uplink.fallback_version to the `Version` of its `GET /status`"));
+    assert!(!words(Kind::Transcoder, Ok(())).contains("fallback_version"));
 }
 
 #[test]
 fn defaults_leave_time_for_a_fetch_before_the_shortest_budget() {
     assert!(UplinkConfig::default().fetch_timeout * 2 <= crate::domain::job::budget(Duration::from_secs(2)));
+}
+
+#[test]
+fn a_connection_that_just_ended_is_said_in_three_words() {
+    let tls = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls";
+    let io = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, tls);
+    assert_eq!(chain(&io), "the connection ended");
+    let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "Connection refused");
+    assert_eq!(chain(&refused), "Connection refused");
 }

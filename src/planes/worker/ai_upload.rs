@@ -24,7 +24,7 @@ pub(super) struct Posted {
 /// The part that is arriving.
 enum Part {
     Json(BytesMut),
-    File { name: String, content_type: &'static str, spool: Spool },
+    File { name: String, content_type: &'static str, spool: Box<Spool> },
 }
 
 pub(super) async fn answer(body: &mut Incoming, boundary: &str, claim: &AiClaim, pace: Pace) -> Result<Posted, Broken> {
@@ -84,7 +84,7 @@ impl Part {
         if before.iter().any(|file| file.name == name) {
             return Err(bad(format!("part {number}: a second file of one name")));
         }
-        Ok(Part::File { name, content_type, spool: claim.spool() })
+        Ok(Part::File { name, content_type, spool: Box::new(claim.spool()) })
     }
 
     async fn push(&mut self, bytes: Bytes) -> Result<(), Broken> {

@@ -1,5 +1,4 @@
 //! A language model's answer as it is made: each chunk passed on at once, and an end in any case.
-#![expect(clippy::result_large_err, reason = "the error is the answer itself, moved once")]
 use std::time::Duration;
 
 use bytes::Bytes;

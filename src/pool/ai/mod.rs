@@ -2,14 +2,17 @@
 pub mod api;
 mod claim;
 pub mod lease;
+mod load;
 mod seating;
 #[cfg(test)]
 mod tests;
 pub mod ticket;
+pub mod view;
 
 pub use api::*;
 pub use claim::{AiClaim, AiFeed};
 pub use lease::AiAttempt;
+pub use load::{AiLoad, AiSeatLoad};
 pub use ticket::AiTicket;
 
 use std::sync::Arc;

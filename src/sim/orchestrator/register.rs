@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -27,6 +28,9 @@ use crate::wire::messages::{RawCodec, read_register};
 const WAITING: usize = 64;
 /// The version of a worker that sends no capabilities.
 const VERSION: &str = "0.9.1";
+/// A stock orchestrator with `-maxSessions auto` reads its capacity and writes its limit without a
+/// lock in between; here the gap is wide enough to be hit by whoever can.
+const LIMIT_RACE: Duration = Duration::from_millis(5);
 
 pub(in crate::sim) type Notices = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 
@@ -90,7 +94,9 @@ impl Service<tonic::Request<Bytes>> for Register {
             }
             let capabilities = asked.capabilities.unwrap_or_else(|| Capabilities::assumed(VERSION));
             let (orders, words) = mpsc::channel(WAITING);
-            let id = shared.registry.lock().add(asked.capacity, capabilities, orders);
+            let had = shared.registry.lock().capacity();
+            tokio::time::sleep(LIMIT_RACE).await;
+            let id = shared.registry.lock().add(asked.capacity, had, capabilities, orders);
             shared.counters.registrations.fetch_add(1, Relaxed);
             let gone = move || {
                 shared.registry.lock().remove(id);

@@ -35,6 +35,8 @@ pub(super) struct Registration {
 pub(super) struct Registry {
     next: u64,
     standing: Vec<Registration>,
+    /// Sessions that it would take with `-maxSessions auto`.
+    limit: i64,
     /// Which registration a session is tied to.
     ties: HashMap<String, u64>,
 }
@@ -48,7 +50,15 @@ pub(super) struct Picked {
 // === impl Registry ===
 
 impl Registry {
-    pub(super) fn add(&mut self, capacity: i64, capabilities: Capabilities, orders: mpsc::Sender<Word>) -> u64 {
+    /// `had`: the capacity as it was when the registration came.
+    pub(super) fn add(
+        &mut self,
+        capacity: i64,
+        had: i64,
+        capabilities: Capabilities,
+        orders: mpsc::Sender<Word>,
+    ) -> u64 {
+        self.limit = had + capacity;
         self.next += 1;
         self.standing.push(Registration { id: self.next, capacity, load: 0, capabilities, orders });
         self.next
@@ -59,6 +69,7 @@ impl Registry {
         let before = self.standing.len();
         self.standing.retain(|registration| registration.id != id);
         self.ties.retain(|_, tied| *tied != id);
+        self.limit = self.capacity();
         self.standing.len() < before
     }
 
@@ -95,6 +106,14 @@ impl Registry {
         let registration = self.standing.iter_mut().find(|registration| registration.id == id)?;
         registration.load -= 1;
         Some(registration.orders.clone())
+    }
+
+    pub(super) fn limit(&self) -> i64 {
+        self.limit
+    }
+
+    pub(super) fn capacity(&self) -> i64 {
+        self.standing.iter().map(|registration| registration.capacity).sum()
     }
 
     pub(super) fn capacities(&self) -> Vec<i64> {

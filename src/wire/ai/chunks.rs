@@ -104,6 +104,16 @@ impl ChunkFixer {
     /// The stream ended, by `[DONE]`, by its body or by an error: the chunk that is still to be
     /// passed on. A stream that broke off gets an end of ours; one that never began gets none.
     pub fn finish(&mut self) -> Option<Bytes> {
+        self.end_with("stop")
+    }
+
+    /// The same for an answer that is not whole: `length` is the word for that which every client
+    /// knows.
+    pub fn break_off(&mut self) -> Option<Bytes> {
+        self.end_with("length")
+    }
+
+    fn end_with(&mut self, reason: &str) -> Option<Bytes> {
         if self.over {
             return None;
         }
@@ -117,7 +127,7 @@ impl ChunkFixer {
         Some(
             format!(
                 "{{\"id\":{id},\"model\":{model},\"created\":{created},\"choices\":[{{\"index\":0,\
-                 \"finish_reason\":\"stop\",\"delta\":{{\"role\":\"assistant\",\"content\":\"\"}}}}],\"usage\":{usage}}}"
+                 \"finish_reason\":\"{reason}\",\"delta\":{{\"role\":\"assistant\",\"content\":\"\"}}}}],\"usage\":{usage}}}"
             )
             .into(),
         )

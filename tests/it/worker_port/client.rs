@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use h2::client::SendRequest;
 use http::Request;
+use openpool_proxy::domain::ai::ModelOffer;
 use openpool_proxy::domain::capability::Capabilities;
 use openpool_proxy::transport::Tasks;
 use openpool_proxy::transport::tls::provider;
-use openpool_proxy::wire::messages::{pb, write_register};
+use openpool_proxy::wire::messages::{pb, write_ai_register, write_register};
 use prost::Message;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -104,6 +105,12 @@ pub struct Registration {
     status: Option<(i32, String)>,
 }
 
+/// A result on its way.
+pub struct Upload {
+    answer: h2::client::ResponseFuture,
+    stream: h2::SendStream<Bytes>,
+}
+
 pub struct Notice {
     pub url: String,
     pub task: i64,
@@ -124,36 +131,35 @@ impl Client {
         Request::post(format!("https://{}{path}", self.address))
     }
 
-    async fn open(&self, headers: &[(&'static str, String)]) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
-        let request = self.request("/transcodeResults");
+    pub async fn open(&self, path: &str, headers: &[(&'static str, String)]) -> Upload {
+        let request = self.request(path);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
         let mut send = self.send.clone().ready().await.unwrap();
-        send.send_request(request.body(()).unwrap(), false).unwrap()
+        let (answer, stream) = send.send_request(request.body(()).unwrap(), false).unwrap();
+        Upload { answer, stream }
     }
 
     /// Posts a result: status and text.
     pub async fn post(&self, headers: &[(&'static str, String)], body: &[u8]) -> (u16, String) {
-        let (answer, mut stream) = self.open(headers).await;
+        self.post_to("/transcodeResults", headers, body).await
+    }
+
+    pub async fn post_to(&self, path: &str, headers: &[(&'static str, String)], body: &[u8]) -> (u16, String) {
+        let mut upload = self.open(path, headers).await;
         // Refused in the middle when the answer came early.
-        let _ = stream.send_data(Bytes::copy_from_slice(body), true);
-        let mut answer = timeout(WAIT, answer).await.expect("no answer").unwrap();
-        let mut text = Vec::new();
-        while let Some(Ok(bytes)) = answer.body_mut().data().await {
-            let _ = answer.body_mut().flow_control().release_capacity(bytes.len());
-            text.extend_from_slice(&bytes);
-        }
-        (answer.status().as_u16(), String::from_utf8(text).unwrap())
+        let _ = upload.stream.send_data(Bytes::copy_from_slice(body), true);
+        upload.answer().await.expect("an answer")
     }
 
     /// Posts the beginning of a result, then stops, or resets the stream.
     pub async fn post_part(&self, headers: &[(&'static str, String)], body: &[u8], reset: bool) -> Option<u16> {
-        let (answer, mut stream) = self.open(headers).await;
-        stream.send_data(Bytes::copy_from_slice(body), false).unwrap();
+        let mut upload = self.open("/transcodeResults", headers).await;
+        upload.send(body);
         if reset {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            stream.send_reset(h2::Reason::CANCEL);
+            upload.reset();
         }
-        timeout(WAIT, answer).await.expect("no answer").ok().map(|answer| answer.status().as_u16())
+        upload.answer().await.map(|(status, _)| status)
     }
 
     pub async fn register(&self, secret: &str, capacity: i64, caps: Option<&Capabilities>) -> Registration {
@@ -164,6 +170,10 @@ impl Client {
             }
         };
         self.call("/net.Transcoder/RegisterTranscoder", &message).await
+    }
+
+    pub async fn register_ai(&self, secret: &str, models: &[ModelOffer]) -> Registration {
+        self.call("/net.AIWorker/RegisterAIWorker", &write_ai_register(secret, models, "0.8.8", &[])).await
     }
 
     /// A call's status.
@@ -190,15 +200,44 @@ impl Client {
     }
 }
 
+impl Upload {
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.send_data(Bytes::copy_from_slice(bytes), false).unwrap();
+    }
+
+    pub fn end(&mut self) {
+        self.stream.send_data(Bytes::new(), true).unwrap();
+    }
+
+    pub fn reset(&mut self) {
+        self.stream.send_reset(h2::Reason::CANCEL);
+    }
+
+    /// Status and text; None when there is no answer but a reset.
+    pub async fn answer(self) -> Option<(u16, String)> {
+        let mut answer = timeout(WAIT, self.answer).await.expect("no answer").ok()?;
+        let mut text = Vec::new();
+        while let Some(Ok(bytes)) = answer.body_mut().data().await {
+            let _ = answer.body_mut().flow_control().release_capacity(bytes.len());
+            text.extend_from_slice(&bytes);
+        }
+        Some((answer.status().as_u16(), String::from_utf8(text).unwrap()))
+    }
+}
+
 impl Registration {
     pub async fn notice(&mut self) -> Notice {
+        let raw = self.message().await;
+        let notice = pb::NotifySegment::decode(raw.clone()).unwrap();
+        Notice { url: notice.url, task: notice.task_id, orch: notice.orch_id, raw }
+    }
+
+    pub async fn message(&mut self) -> Bytes {
         loop {
             if let [0, a, b, c, d, rest @ ..] = &self.buffer[..] {
                 let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
                 if rest.len() >= length {
-                    let raw = self.buffer.split_to(5 + length).freeze().slice(5..);
-                    let notice = pb::NotifySegment::decode(raw.clone()).unwrap();
-                    return Notice { url: notice.url, task: notice.task_id, orch: notice.orch_id, raw };
+                    return self.buffer.split_to(5 + length).freeze().slice(5..);
                 }
             }
             let bytes = self.body.data().await.expect("the stream ended").unwrap();

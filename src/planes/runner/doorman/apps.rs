@@ -219,7 +219,7 @@ impl Guard for VisitGuard {
         let Some(Inner { mut course, mut ticket, attempt }) = self.inner.take() else { return Decision::Close };
         let task = attempt.task();
         let unsent = matches!(why.kind, FailureKind::Connect | FailureKind::Pin);
-        let failure = attempt.lost(lost(&why));
+        let failure = attempt.lost(lost(Pipeline::App, &why));
         if why.again && (unsent || course.harmless) && ticket.again(task, &failure) {
             course.last = Some(failure);
             return next(course, ticket).await;

@@ -227,7 +227,7 @@ impl Guard for JobGuard {
     async fn failed(mut self: Box<Self>, why: Failure) -> Decision {
         let Some(Inner { mut course, mut ticket, attempt }) = self.inner.take() else { return Decision::Close };
         let task = attempt.task();
-        let failure = attempt.lost(lost(&why));
+        let failure = attempt.lost(lost(Pipeline::Byoc, &why));
         if why.again && ticket.again(task, &failure) {
             course.last = Some(failure);
             return next(course, ticket).await;

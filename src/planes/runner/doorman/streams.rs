@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::Shared;
 use super::byoc::{answer, is_bad, refuse, seconds, submit};
 use super::guard::lost;
+use crate::domain::ai::Pipeline;
 use crate::domain::ids::{ConnId, WorkerName};
 use crate::domain::outcome::Failure as Lost;
 use crate::domain::time::Moment;
@@ -313,7 +314,7 @@ impl Guard for StartGuard {
     async fn failed(mut self: Box<Self>, why: Failure) -> Decision {
         let Some((mut start_, mut ticket, attempt)) = self.inner.take() else { return Decision::Close };
         let task = attempt.task();
-        let failure = attempt.lost(lost(&why));
+        let failure = attempt.lost(lost(Pipeline::Byoc, &why));
         if why.again && ticket.again(task, &failure) {
             start_.last = Some(failure);
             return start(start_, ticket).await;
@@ -337,7 +338,7 @@ impl Guard for TellGuard {
     }
 
     async fn failed(self: Box<Self>, why: Failure) -> Decision {
-        answer(&lost(&why))
+        answer(&lost(Pipeline::Byoc, &why))
     }
 
     fn finished(self: Box<Self>, _end: End) {}

@@ -64,6 +64,7 @@ impl Doorman for Whim {
             "close" => Decision::Close,
             "wait" => {
                 let _ends = DropSays(self.ends.clone());
+                self.ends.send("waits".into()).await.unwrap();
                 std::future::pending().await
             }
             "spool" => {
@@ -192,7 +193,7 @@ async fn who_leaves_the_queue_is_no_longer_waited_for() {
     let (port, _tasks, mut said) = Whim::port().await;
     let mut tcp = dial(port.address).await;
     tcp.write_all(&post("/apps/wait/x", "text/plain", "")).await.unwrap();
-    super::bed::until("it is in", || port.open() == 1).await;
+    assert_eq!(said.recv().await.unwrap(), "waits");
     drop(tcp);
     let left = tokio::time::timeout(super::bed::PATIENCE, said.recv()).await.expect("still queued");
     assert_eq!(left.unwrap(), "left");

@@ -41,13 +41,17 @@ async fn events_pass_as_they_come() {
     tcp.write_all(&post("/llm", "application/json", "{}")).await.unwrap();
     let head = read_head(&mut tcp).await.unwrap();
     assert_eq!(field(&head, "content-type"), Some("text/event-stream"));
-    let mut late = Vec::new();
-    for n in 0..EVENTS {
-        let chunk = read_chunk(&mut tcp).await.unwrap().unwrap();
-        late.push(now() - times.recv().await.unwrap());
-        assert_eq!(chunk, format!("data: {n:04}\n\n").as_bytes());
+    let (mut late, mut all) = (Vec::new(), Vec::new());
+    while let Some(chunk) = read_chunk(&mut tcp).await.unwrap() {
+        // A busy machine may put two into one chunk.
+        let came = now();
+        for _ in chunk.windows(2).filter(|pair| *pair == b"\n\n") {
+            late.push(came - times.recv().await.unwrap());
+        }
+        all.extend(chunk);
     }
-    assert_eq!(read_chunk(&mut tcp).await, Some(None));
+    let sent: String = (0..EVENTS).map(|n| format!("data: {n:04}\n\n")).collect();
+    assert_eq!(String::from_utf8(all).unwrap(), sent);
     late.sort();
     assert!(late[EVENTS / 2] < Duration::from_millis(5), "{late:?}");
     assert!(late[EVENTS - 1] < Duration::from_millis(500), "{late:?}");
