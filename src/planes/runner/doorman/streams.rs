@@ -17,7 +17,7 @@ use crate::domain::outcome::Failure as Lost;
 use crate::domain::time::Moment;
 use crate::planes::runner::answer::Answer;
 use crate::planes::runner::door::{Decision, End, Failure, Forward, Guard, Passing, Verdict};
-use crate::planes::runner::public::{Busy, Found, Line};
+use crate::planes::runner::public::{Busy, Found, Line, Said};
 use crate::planes::runner::rewrite::STREAM_ID;
 use crate::pool::ai::{AiAttempt, AiTicket, Passed};
 use crate::pool::{Pool, Upstream};
@@ -224,17 +224,21 @@ impl Streams {
                         continue;
                     }
                     stream.alive = now;
-                    match &stream.channel {
-                        Some((peer, path, _)) => asked.push((key.clone(), *peer, path.clone())),
-                        None if now.since(stream.heard) >= times.stream_idle => over.push((key.clone(), "idle")),
-                        None => {}
+                    if now.since(stream.heard) >= times.stream_idle {
+                        over.push((key.clone(), "idle"));
+                    } else if let Some((peer, path, _)) = &stream.channel {
+                        asked.push((key.clone(), *peer, path.clone()));
                     }
                 }
             }
+            let mut silent = vec![false; lines.len()];
             for (key, peer, path) in asked {
-                let Some(Some(line)) = lines.get_mut(peer) else { continue };
-                if self.is_over(&key, line, &path).await {
-                    over.push((key, "channels"));
+                let (Some(Some(line)), Some(false)) = (lines.get_mut(peer), silent.get(peer)) else { continue };
+                match line.get(&format!("{path}/next")).await {
+                    Ok(said) if self.is_over(&key, &said, now) => over.push((key, "channels")),
+                    Ok(_) => {}
+                    // One that does not answer holds up nobody else's.
+                    Err(_) => silent[peer] = true,
                 }
             }
             for (key, why) in over {
@@ -245,13 +249,14 @@ impl Streams {
     }
 
     /// Whether its channel stood and stands no more.
-    async fn is_over(&self, key: &Key, line: &mut Line, path: &str) -> bool {
-        let Ok(said) = line.get(&format!("{path}/next")).await else { return false };
+    fn is_over(&self, key: &Key, said: &Said, now: Moment) -> bool {
         let closed = said.status == StatusCode::NOT_FOUND || said.headers.contains_key(CLOSED);
         let mut all = self.all.lock();
         let Some(stream) = all.get_mut(key) else { return false };
         let Some((_, _, seen)) = &mut stream.channel else { return false };
-        *seen |= said.status == StatusCode::OK;
+        if said.status == StatusCode::OK && !closed {
+            (*seen, stream.heard) = (true, now);
+        }
         closed && *seen
     }
 

@@ -187,7 +187,12 @@ impl Registrar {
         let config = &public.byoc[at];
         let body = record(config, &public, &self.peer, capacity);
         self.ask(REGISTER, JSON, body).await.map_err(|why| format!("registering `{}`: {why}", config.name))?;
-        self.certificate = self.line.certificate();
+        let certificate = self.line.certificate();
+        if certificate != self.certificate {
+            // The connection was made anew on the way: whoever is there has not heard the others.
+            self.told.values_mut().for_each(|told| told.stale = true);
+            self.certificate = certificate;
+        }
         self.changed.remove(&at);
         if self.told.insert(at, Told { capacity, at: Instant::now(), stale: false }).is_none() {
             telemetry::capability_registered(&self.peer.name, &config.name, capacity);

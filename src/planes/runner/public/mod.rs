@@ -4,7 +4,7 @@ pub(super) mod byoc;
 mod call;
 pub(super) mod presence;
 
-pub(super) use call::Line;
+pub(super) use call::{Line, Said};
 
 use std::collections::HashMap;
 use std::fmt;
