@@ -121,11 +121,13 @@ class Pool:
     def ai_worker(self, name, runner, n=1, dial=None, secret=None, wait=True, binary=None, **listed):
         """A stock AI worker in our pool, as `worker` has it; `listed`: see `ai_stock.entries`."""
         dial, secret = dial or self.proxy.address, secret or f"{POOL_SECRET}:{address(n)}"
-        before = len(self.joined()) if wait else 0
+        joined = lambda: self.proxy.log.count("worker joined")
+        before = joined()
         listed = ai_stock.entries(runner.base + "/{}", **listed)
         worker = self.node(StockAiWorker, name, dial, secret, self.docker(), listed, binary=binary)
         if wait:
-            until(lambda: len(self.joined()) > before, 30, f"{name} in our pool")
+            # It starts with half a second for each model.
+            until(lambda: joined() > before, 60, f"{name} in our pool")
         return worker
 
     def ai_gateway(self, *orchestrators, **named):
