@@ -2,9 +2,10 @@
 use std::collections::BTreeMap;
 
 use super::fault::{Place, Wrong, quote};
-use super::file::{Origin, WrittenOrchestrator};
+use super::file::{Origin, WrittenOrchestrator, WrittenRunner};
 use super::hints::nearest;
-use super::reader::{MOST_ORCHESTRATORS, Reader};
+use super::items::Item;
+use super::reader::Reader;
 use super::tree::{self, Entry, Kind, Node};
 use super::words::SecretRef;
 
@@ -20,9 +21,15 @@ pub fn of_process() -> BTreeMap<String, String> {
 
 /// What a variable's name stands for.
 enum Target {
-    Key { full: String, secret: bool, list: bool },
-    Orchestrators,
-    Orchestrator(usize, String),
+    Key {
+        full: String,
+        secret: bool,
+        list: bool,
+    },
+    /// A whole list, by its key.
+    List(&'static str),
+    /// A leaf of one item: list, index, leaf, whether it is a list itself.
+    Item(&'static str, usize, String, bool),
     Unknown,
 }
 
@@ -38,18 +45,23 @@ pub(super) fn overlay(reader: &mut Reader, env: &BTreeMap<String, String>) {
                 reader.wrong(source, &(0..name.len()), Wrong::new("E309", cause, "shorten it"));
             }
             Target::Key { full, secret, list } => set(reader, name, value, &full, secret, list),
-            Target::Orchestrators => {
-                if let Some((source, node)) = node_of(reader, name, value, true) {
-                    reader.orchestrators(source, &node, &(0..value.len()));
+            Target::List(list) => {
+                let Some((source, node)) = node_of(reader, name, value, true) else { continue };
+                match list {
+                    WrittenRunner::LIST => reader.list::<WrittenRunner>(source, &node, &(0..value.len())),
+                    _ => reader.list::<WrittenOrchestrator>(source, &node, &(0..value.len())),
                 }
             }
-            Target::Orchestrator(index, leaf) => items.push((index, name, value, leaf)),
+            Target::Item(list, index, leaf, is_list) => items.push((index, list, name, value, leaf, is_list)),
             Target::Unknown => late.push(name),
         }
     }
     items.sort_by_key(|(index, ..)| *index);
-    for (index, name, value, leaf) in items {
-        item(reader, name, value, index, leaf);
+    for (index, list, name, value, leaf, is_list) in items {
+        match list {
+            WrittenRunner::LIST => item::<WrittenRunner>(reader, name, value, index, leaf, is_list),
+            _ => item::<WrittenOrchestrator>(reader, name, value, index, leaf, is_list),
+        }
     }
     // Variables that hold secrets are named in the configuration; the others are slips.
     let used: Vec<String> = references(reader);
@@ -67,17 +79,23 @@ fn target(reader: &Reader, name: &str) -> Target {
         return Target::Key { full: "pool.commission".into(), secret: false, list: false };
     }
     let full = rest.to_ascii_lowercase().replace("__", ".");
-    if full == "orchestrators" {
-        return Target::Orchestrators;
-    }
-    if let Some((index, leaf)) = full.strip_prefix("orchestrators.").and_then(|r| r.split_once('.'))
-        && let Ok(index) = index.parse()
-        && reader.orchestrator_keys.iter().any(|k| k.name == leaf)
-    {
-        return Target::Orchestrator(index, leaf.to_owned());
+    let item = item_of::<WrittenOrchestrator>(reader, &full).or_else(|| item_of::<WrittenRunner>(reader, &full));
+    if let Some(target) = item {
+        return target;
     }
     let key = reader.sections.iter().flat_map(|s| &s.keys).find(|k| k.name == full);
-    key.map_or(Target::Unknown, |k| Target::Key { full, secret: k.secret(), list: k.unit == "modes" })
+    key.map_or(Target::Unknown, |k| Target::Key { full, secret: k.secret(), list: k.structured() })
+}
+
+/// The list, or a leaf of one of its items.
+fn item_of<T: Item>(reader: &Reader, full: &str) -> Option<Target> {
+    let rest = full.strip_prefix(T::LIST)?;
+    if rest.is_empty() {
+        return Some(Target::List(T::LIST));
+    }
+    let (index, leaf) = rest.strip_prefix('.')?.split_once('.')?;
+    let key = T::keys(reader).iter().find(|k| k.name == leaf)?;
+    Some(Target::Item(T::LIST, index.parse().ok()?, leaf.to_owned(), key.structured()))
 }
 
 /// A variable's value as a node: a list is YAML, anything else the text as it is. A secret is never
@@ -128,32 +146,36 @@ fn set(reader: &mut Reader, name: &str, value: &str, full: &str, secret: bool, l
     }
 }
 
-fn item(reader: &mut Reader, name: &str, value: &str, index: usize, leaf: String) {
-    let there = reader.written.orchestrators.len();
-    if index > there || index >= MOST_ORCHESTRATORS {
+fn item<T: Item>(reader: &mut Reader, name: &str, value: &str, index: usize, leaf: String, is_list: bool) {
+    let there = T::all(&mut reader.written).len();
+    if index > there || index >= T::MOST {
         let source = reader.source("environment", name, None);
-        let cause = format!("{} names orchestrator {index}, but there are {there}", quote(name));
+        let one = T::ONE.rsplit(' ').next().unwrap_or(T::ONE);
+        let cause = format!("{} names {one} {index}, but there are {there}", quote(name));
         let remedy = format!("count from 0; the next one is {there}");
         return reader.wrong(source, &(0..name.len()), Wrong::new("E208", cause, remedy));
     }
-    let (source, node) = if leaf == "secret" {
+    let secret = T::keys(reader).iter().any(|k| k.name == leaf && k.secret());
+    let (source, node) = if secret {
         secret_node(reader, name, value)
     } else {
-        let Some(found) = node_of(reader, name, value, leaf == "segment_hosts") else { return };
+        let Some(found) = node_of(reader, name, value, is_list) else { return };
         found
     };
     if index == there {
-        reader.written.orchestrators.push(WrittenOrchestrator::default());
-        reader.places.insert(format!("orchestrators[{index}]"), Place::new(source, &node.span));
+        T::all(&mut reader.written).push(T::default());
+        reader.places.insert(format!("{}[{index}]", T::LIST), Place::new(source, &node.span));
     }
     let entry = Entry { key: leaf, key_span: 0..0, value: node };
-    reader.orchestrator_key(source, index, &entry);
+    reader.list_key::<T>(source, index, &entry);
 }
 
 /// Names of variables that `env:` references point to.
 fn references(reader: &Reader) -> Vec<String> {
-    let items = reader.written.orchestrators.iter().filter_map(|o| o.secret.as_ref());
-    let all = items.chain(reader.written.shared_secret.as_ref());
+    let written = &reader.written;
+    let orchestrators = written.orchestrators.iter().filter_map(|o| o.secret.as_ref());
+    let runners = written.runners.iter().filter_map(|r| r.token.as_ref());
+    let all = orchestrators.chain(runners).chain(&written.shared_secret).chain(&written.runner.token);
     all.filter_map(|secret| match secret {
         SecretRef::Env(name) => Some(name.clone()),
         SecretRef::File(_) => None,
@@ -164,6 +186,7 @@ fn references(reader: &Reader) -> Vec<String> {
 fn suggestion(reader: &Reader, name: &str) -> String {
     let mut names: Vec<String> = reader.sections.iter().flat_map(|s| &s.keys).map(|k| variable(k.name)).collect();
     names.extend(reader.orchestrator_keys.iter().map(|k| variable(&format!("orchestrators.0.{}", k.name))));
+    names.extend(reader.runner_keys.iter().map(|k| variable(&format!("runners.0.{}", k.name))));
     names.extend(KNOWN.map(str::to_owned));
     names.push("OPENPOOL_COMMISSION".into());
     // Compared without the common beginning, which would make all of them near.

@@ -1,6 +1,6 @@
 //! Writes configuration files: the full one with every key, and the short one that people start from.
-use super::file::{Written, WrittenOrchestrator};
-use super::keys::{Key, orchestrator, sections};
+use super::file::{Written, WrittenOrchestrator, WrittenRunner};
+use super::keys::{Key, orchestrator, runner_item, sections};
 
 /// `config/openpool.yaml`: every key with its default, unit and a sentence.
 pub fn example() -> String {
@@ -20,10 +20,12 @@ pub fn example() -> String {
         for key in &section.keys {
             let value = (key.show)(&written);
             let live = key.name == "pool.name";
-            text.push_str(&lines(key, value, indent, if live { "" } else { "#" }, indent));
+            text.push_str(&lines(key, value, indent, if live { "" } else { "#" }, (indent, "")));
         }
-        if section.name == "pool" {
-            text.push_str(&orchestrators());
+        match section.name {
+            "pool" => text.push_str(&orchestrators()),
+            "runner" => text.push_str(&runners()),
+            _ => {}
         }
     }
     text
@@ -37,27 +39,65 @@ fn orchestrators() -> String {
             "url" | "secret" => (if index == 0 { "  - " } else { "    " }, ""),
             _ => ("    ", "#"),
         };
-        text.push_str(&lines(key, (key.show)(&item), lead, mark, "    "));
+        text.push_str(&lines(key, (key.show)(&item), lead, mark, ("    ", "orchestrators.")));
+    }
+    text
+}
+
+/// Switched off as a whole: a pool without AI lists none.
+fn runners() -> String {
+    let mut text = String::from(
+        "\n# HTTP runners that work AI jobs: ai-runner containers, and whatever speaks like them.\n#runners:\n",
+    );
+    let item = WrittenRunner::default();
+    for (index, key) in runner_item().iter().enumerate() {
+        let (lead, mark) = if index == 0 { ("  ", "#- ") } else { ("    ", "#") };
+        text.push_str(&lines(key, (key.show)(&item), lead, mark, ("    ", "runners.")));
     }
     text
 }
 
 /// The sentence above, the key below, its unit at the end.
-fn lines<T: 'static>(key: &Key<T>, value: Option<String>, lead: &str, mark: &str, indent: &str) -> String {
-    let value =
-        value.filter(|v| key.name != "segment_hosts" || v != "[]").unwrap_or_else(|| sample(key.name).to_owned());
-    let default = if mark.is_empty() || sample(key.name).is_empty() { "" } else { "; not set by default, an example" };
+fn lines<T: 'static>(
+    key: &Key<T>,
+    value: Option<String>,
+    lead: &str,
+    mark: &str,
+    (indent, list): (&str, &str),
+) -> String {
+    let sample = sample(&format!("{list}{}", key.name));
+    let value = value.filter(|v| sample.is_empty() || !["[]", "{}"].contains(&v.as_str()));
+    let value = value.unwrap_or_else(|| sample.to_owned());
+    let default = if mark.is_empty() || sample.is_empty() { "" } else { "; not set by default, an example" };
     format!("{indent}# {} ({}{default})\n{lead}{mark}{}: {value}\n", key.sentence, key.unit, key.leaf())
 }
 
 /// Examples of keys that have no default.
 fn sample(name: &str) -> &'static str {
     match name {
-        "url" => "127.0.0.1:8935",
-        "secret" => "file:/etc/livepeer/secret",
-        "name" => "oslo",
-        "price" => "7/10",
-        "segment_hosts" => "[cdn.example.org, 10.0.0.7:8935]",
+        "orchestrators.url" => "127.0.0.1:8935",
+        "orchestrators.secret" => "file:/etc/livepeer/secret",
+        "orchestrators.name" => "oslo",
+        "orchestrators.price" => "7/10",
+        "orchestrators.segment_hosts" => "[cdn.example.org, 10.0.0.7:8935]",
+        "runner.certificate" => "/etc/openpool/tls.crt",
+        "runner.key" => "/etc/openpool/tls.key",
+        "runner.token" => "file:/etc/openpool/runner-token",
+        "runner.orchestrator" => "oslo",
+        "runner.threads" => "2",
+        "runners.url" => "https://10.0.0.7:8000",
+        "runners.models" => {
+            "[text-to-image SG161222/RealVisXL_V4.0_Lightning x2, llm meta-llama/Meta-Llama-3.1-8B-Instruct cold]"
+        }
+        "runners.name" => "gpu7",
+        "runners.token" => "file:/etc/openpool/gpu7-token",
+        "runners.address" => "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+        "runners.region" => "oslo",
+        "runners.fingerprint" => {
+            "9c:41:0e:77:5d:1e:c3:02:8b:4f:aa:90:17:d6:3b:e8:21:f0:6c:95:de:44:b9:73:08:1a:c7:5f:e2:36:80:4d"
+        }
+        "ai.prices" => "[llm 1/10, text-to-image SG161222/RealVisXL_V4.0_Lightning 4]",
+        "ai.deadlines" => "{text-to-image: 2 min, llm: 5 min}",
         "workers.public_address" => "pool.example.org:8945",
         "workers.shared_secret" => "file:/etc/openpool/shared-secret",
         "workers.certificate" => "/etc/openpool/tls.crt",

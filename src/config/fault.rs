@@ -33,6 +33,9 @@ pub const CODES: &[(&str, &str)] = &[
     ("E310", "out of range"),
     ("E311", "not a commission"),
     ("E312", "not a join mode"),
+    ("E313", "not a pipeline"),
+    ("E314", "not an Ethereum address"),
+    ("E315", "not a certificate's fingerprint"),
     ("E401", "a secret stands in the file"),
     ("E402", "a secret's file cannot be read"),
     ("E403", "a secret's file is open to others"),
@@ -42,8 +45,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("E502", "the operator port is open to the network"),
     ("E503", "the join mode and the pool's secret do not fit"),
     ("E504", "a certificate without its key, or the other way round"),
-    ("E505", "an orchestrator is named twice"),
+    ("E505", "an orchestrator, a runner or a model is named twice"),
     ("E506", "two values contradict one another"),
+    ("E507", "the runner port is open to the network without a token"),
+    ("E508", "no orchestrator of that name"),
 ];
 
 /// A text that faults point into: the file, or the value of a variable.
@@ -87,6 +92,8 @@ pub(super) struct Wrong {
     pub remedy: String,
     /// Where, when it is not the whole value.
     pub at: Option<Range<usize>>,
+    /// More that is wrong in the same value, each with its own place.
+    pub also: Vec<Wrong>,
 }
 
 /// More faults than this are counted, not kept.
@@ -98,12 +105,20 @@ const LONGEST_LINE: usize = 400;
 
 impl Wrong {
     pub(super) fn new(code: &'static str, cause: impl Into<String>, remedy: impl Into<String>) -> Wrong {
-        Wrong { code, cause: cause.into(), remedy: remedy.into(), at: None }
+        Wrong { code, cause: cause.into(), remedy: remedy.into(), at: None, also: Vec::new() }
     }
 
     pub(super) fn at(mut self, span: &Range<usize>) -> Wrong {
         self.at = Some(span.clone());
         self
+    }
+
+    /// All that is wrong in one value; None: nothing is.
+    pub(super) fn all(wrongs: Vec<Wrong>) -> Option<Wrong> {
+        let mut wrongs = wrongs.into_iter();
+        let mut first = wrongs.next()?;
+        first.also.extend(wrongs);
+        Some(first)
     }
 }
 

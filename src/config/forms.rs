@@ -31,7 +31,8 @@ pub(super) struct Rate(pub u64, pub u64);
 pub(super) struct Real(pub f64, pub f64);
 pub(super) struct Flag;
 pub(super) struct Commission;
-pub(super) struct Money;
+/// Wei for one of these.
+pub(super) struct Money(pub &'static str);
 /// A value that may be missing.
 pub(super) struct Maybe<F>(pub F);
 
@@ -263,18 +264,23 @@ fn short(text: &str) -> String {
 impl Form for Money {
     type Value = Price;
     fn unit(&self) -> &'static str {
-        "wei/pixel"
+        self.0
     }
     fn read(&self, name: &str, node: &Node) -> Result<Price, Wrong> {
-        let remedy = "write wei for a pixel, such as `1200`, `7/10` or `0.7`";
-        let text = scalar(name, node, remedy)?;
-        let price: Result<Price, BadMoney> = text.parse();
-        let good = price.ok().filter(|_| !text.starts_with(['+', '-']));
-        good.ok_or_else(|| Wrong::new("E308", format!("`{name}` is {}, not a price", quote(text)), remedy))
+        price(name, scalar(name, node, PRICE)?)
     }
     fn show(&self, value: &Price) -> Option<String> {
         Some(value.to_string())
     }
+}
+
+pub(super) const PRICE: &str = "write wei for a unit, such as `1200`, `7/10` or `0.7`";
+
+/// A price as it is written.
+pub(super) fn price(name: &str, text: &str) -> Result<Price, Wrong> {
+    let price: Result<Price, BadMoney> = text.parse();
+    let good = price.ok().filter(|_| !text.starts_with(['+', '-']));
+    good.ok_or_else(|| Wrong::new("E308", format!("`{name}` is {}, not a price", quote(text)), PRICE))
 }
 
 // === impl Maybe ===

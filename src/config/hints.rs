@@ -1,8 +1,8 @@
 //! What a misspelt key may have meant: near misses, keys of other sections, go-livepeer's flags.
-use super::keys::{Key, Section, orchestrator};
+use super::keys::{Key, Section, orchestrator, runner_item};
 
 /// go-livepeer's flags and other spellings that people bring along, lower case without `-` and `_`.
-const FOREIGN: [(&str, &str); 33] = [
+const FOREIGN: [(&str, &str); 37] = [
     (
         "orchsecret",
         "the secret of an orchestrator is `orchestrators[].secret`, the workers' one `workers.shared_secret`",
@@ -37,6 +37,13 @@ const FOREIGN: [(&str, &str); 33] = [
     ("halflife", "the averages' time constants are `routing.slow_tau` and `routing.fast_tau`"),
     ("halflifesecond", "the averages' time constants are `routing.slow_tau` and `routing.fast_tau`"),
     ("halflifeseconds", "the averages' time constants are `routing.slow_tau` and `routing.fast_tau`"),
+    (
+        "aimodels",
+        "runners and their models are the list `runners`; `openpool-proxy ai models` prints the orchestrator's file",
+    ),
+    ("aiworker", "remove it: AI workers join the worker port as transcoders do"),
+    ("airunnerimage", "remove it: runners are started by their owners and listed below `runners`"),
+    ("liverunneraddr", "the port that an orchestrator dials for AI is `runner.listen`"),
     ("certfile", "the certificate is `workers.certificate`"),
     ("keyfile", "the certificate's key is `workers.key`"),
 ];
@@ -61,7 +68,7 @@ pub(super) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) 
         .map(|(_, name)| name)
 }
 
-/// The remedy for an unknown key. `section` is "" on the top level, `orchestrators` in their list.
+/// The remedy for an unknown key. `section` is "" on the top level, `orchestrators` and `runners` in their lists.
 pub(super) fn unknown(word: &str, section: &str, all: &[Section]) -> String {
     let plain: String = word.to_ascii_lowercase().chars().filter(|c| !"-_. ".contains(*c)).collect();
     let here = names_in(section, all);
@@ -73,6 +80,17 @@ pub(super) fn unknown(word: &str, section: &str, all: &[Section]) -> String {
     }
     if section == "orchestrators" && plain == "orchsecret" {
         return "did you mean `secret`?".into();
+    }
+    if section == "runners" && ["capacity", "warm", "pipeline", "model"].contains(&plain.as_str()) {
+        return format!("did you mean `{plain}` of an item below `models`, such as `- text-to-image org/model x2`?");
+    }
+    if section == "runners" && ["secret", "pin", "certificate", "ethereumaddress"].contains(&plain.as_str()) {
+        let meant = match plain.as_str() {
+            "secret" => "token",
+            "ethereumaddress" => "address",
+            _ => "fingerprint",
+        };
+        return format!("did you mean `{meant}`?");
     }
     if let Some((_, hint)) = FOREIGN.iter().find(|(name, _)| *name == plain) {
         return (*hint).into();
@@ -98,6 +116,12 @@ pub(super) fn unknown(word: &str, section: &str, all: &[Section]) -> String {
 
 /// The key as it stands in another section.
 fn owner_of(word: &str, section: &str, all: &[Section]) -> Option<String> {
+    let of_runner = |names: &[&str]| names.contains(&word) && runner_item().iter().any(|k| k.name == word);
+    if section != "runners" && of_runner(&["models", "region", "fingerprint"])
+        || section == "runner" && of_runner(&["url", "name", "address", "health"])
+    {
+        return Some(format!("`{word}` belongs to an item of `runners`"));
+    }
     if section != "orchestrators" && orchestrator().iter().any(|k| k.name == word && word != "name" && word != "price")
     {
         return Some(format!("`{word}` belongs to an item of `orchestrators`"));
@@ -113,11 +137,14 @@ fn names_in(section: &str, all: &[Section]) -> Vec<&'static str> {
     if section == "orchestrators" {
         return orchestrator().iter().map(|k| k.name).collect();
     }
+    if section == "runners" {
+        return runner_item().iter().map(|k| k.name).collect();
+    }
     let mut names: Vec<&'static str> =
         all.iter().filter(|s| s.name == section).flat_map(|s| s.keys.iter().map(Key::leaf)).collect();
     if section.is_empty() {
         names.extend(all.iter().map(|s| s.name).filter(|name| !name.is_empty()));
-        names.push("orchestrators");
+        names.extend(["orchestrators", "runners"]);
     }
     names
 }

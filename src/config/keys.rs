@@ -45,6 +45,12 @@ macro_rules! keys {
     };
 }
 
+mod ai;
+pub(super) use ai::runner_item;
+
+const RUNNER: &str = "The port for AI over HTTP, which orchestrators point a URL at; open when `listen` is set or \
+     `runners` are listed.";
+
 /// Every section, in the order of the file. A section without a name holds top-level keys.
 pub(super) fn sections() -> Vec<Section> {
     let section = |name, sentence, keys| Section { name, sentence, keys };
@@ -55,6 +61,8 @@ pub(super) fn sections() -> Vec<Section> {
         section("routing", "How a worker is chosen, and how its speed is learned.", routing()),
         section("retry", "When an attempt is given up, and when a worker rests.", retry()),
         section("limits", "What jobs and strangers may cost.", limits()),
+        section("runner", RUNNER, ai::runner()),
+        section("ai", "What AI jobs cost, and how long they may take.", ai::rules()),
         section("admin", "The operator's port: metrics, health, status.", admin()),
         section("journal", "How long decisions are kept for `explain`.", journal()),
         section("", "The process.", process()),
@@ -65,7 +73,7 @@ fn pool() -> Vec<Key<Written>> {
     keys! { Written;
         "pool.name" pool_name = Text(60), "What workers and reports call the pool. Required.";
         "pool.commission" rules.commission = Commission, "The pool's part of each fee; workers get the rest.";
-        "pool.price" rules.price = Money, "What an orchestrator's fee is reckoned from; its own `price` goes before.";
+        "pool.price" rules.price = Money("wei/pixel"), "What an orchestrator's fee is reckoned from; its own `price` goes before.";
         "pool.data" data = Folder, "Folder of ledger, roster, journal and the self-signed certificate.";
     }
 }
@@ -75,7 +83,7 @@ pub(super) fn orchestrator() -> Vec<Key<WrittenOrchestrator>> {
         "url" url = Maybe(OrchestratorUrl), "Where it listens: `host:port`, or `http://host:port` when it is behind somebody's TLS. Required.";
         "secret" secret = Maybe(SecretForm), "Its `-orchSecret`: `file:/path` (mode 600) or `env:NAME`. Required.";
         "name" name = Maybe(Text(60)), "What reports call it; without it `host:port` of its url.";
-        "price" price = Maybe(Money), "Its own price; without it `pool.price`.";
+        "price" price = Maybe(Money("wei/pixel")), "Its own price; without it `pool.price`.";
         "segment_hosts" segment_hosts = Hosts, "Further hosts from which its segments may be fetched: its public address, its buckets.";
         "private_segment_hosts" private_segment_hosts = Flag, "Whether those hosts may lie in private or loopback networks.";
     }
@@ -249,5 +257,10 @@ impl<T: 'static> Key<T> {
 
     pub(super) fn secret(&self) -> bool {
         self.unit == "secret"
+    }
+
+    /// Whether its value is a list or a mapping.
+    pub(super) fn structured(&self) -> bool {
+        ["modes", "hosts", "models", "prices", "times"].contains(&self.unit)
     }
 }

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::fault::{Place, Wrong};
-use super::file::WrittenOrchestrator;
+use super::file::{WrittenOrchestrator, WrittenRunner};
+use super::items::Item;
 use super::reader::Reader;
 use super::settings::Settings;
 use super::words::SecretRef;
 use crate::domain::ids::OrchestratorName;
-use crate::planes::runner::PlaneConfig;
 use crate::planes::uplink::config::OrchestratorConfig;
+
+mod ai;
 
 /// How a reference becomes a secret; the fuzz target reads none.
 pub(super) type ReadSecret<'a> = &'a dyn Fn(&str, &SecretRef) -> Result<String, Wrong>;
@@ -19,15 +21,18 @@ pub(super) type ReadSecret<'a> = &'a dyn Fn(&str, &SecretRef) -> Result<String, 
 pub(super) fn settle(reader: &mut Reader, read: ReadSecret) -> Option<Settings> {
     required(reader);
     joining(reader);
-    certificate(reader);
+    certificate(reader, "workers");
+    certificate(reader, "runner");
     listeners(reader);
     pairs(reader);
+    ai::rules(reader);
     let shared_secret = reader
         .written
         .shared_secret
         .clone()
         .and_then(|reference| take_secret(reader, "workers.shared_secret", &reference, read));
     let orchestrators = orchestrators(reader, read);
+    let runner = ai::plane(reader, &orchestrators, read);
     if !reader.faults.is_empty() {
         return None;
     }
@@ -51,7 +56,7 @@ pub(super) fn settle(reader: &mut Reader, read: ReadSecret) -> Option<Settings> 
         edge: written.edge,
         orchestrators,
         uplink: written.uplink,
-        runner: PlaneConfig::default(),
+        runner,
         admin: written.admin,
         shared_secret,
         journal: written.journal,
@@ -81,14 +86,20 @@ fn required(reader: &mut Reader) {
     if reader.written.pool_name.is_empty() && !reader.places.contains_key("pool.name") {
         missing(reader, "pool.name", "write `name:` below `pool:`, such as `name: Fjord Pool`");
     }
-    if reader.written.orchestrators.is_empty() && !reader.misshapen {
+    if reader.written.orchestrators.is_empty() && !reader.misshapen.contains("orchestrators") {
         missing(reader, "orchestrators", "write `orchestrators:` and below it `- url:` and `secret:`");
     }
-    for index in 0..reader.written.orchestrators.len() {
-        for leaf in ["url", "secret"] {
-            let name = format!("orchestrators[{index}].{leaf}");
+    let orchestrator = ["url: 127.0.0.1:8935", "secret: file:/etc/livepeer/secret"];
+    required_of::<WrittenOrchestrator>(reader, orchestrator);
+    required_of::<WrittenRunner>(reader, ["url: http://10.0.0.7:8000", "models: [text-to-image org/model x2]"]);
+}
+
+/// Keys that each item must have, with an example of each.
+fn required_of<T: Item>(reader: &mut Reader, examples: [&str; 2]) {
+    for index in 0..T::all(&mut reader.written).len() {
+        for (leaf, example) in T::MUST.iter().zip(examples) {
+            let name = format!("{}[{index}].{leaf}", T::LIST);
             if !reader.places.contains_key(&name) {
-                let example = if leaf == "url" { "url: 127.0.0.1:8935" } else { "secret: file:/etc/livepeer/secret" };
                 missing(reader, &name, &format!("write it, such as `{example}`"));
             }
         }
@@ -108,48 +119,40 @@ fn joining(reader: &mut Reader) {
     }
 }
 
-fn certificate(reader: &mut Reader) {
-    let there = |name: &str| reader.places.contains_key(name);
-    match (there("workers.certificate"), there("workers.key")) {
+fn certificate(reader: &mut Reader, section: &str) {
+    let (certificate, key) = (format!("{section}.certificate"), format!("{section}.key"));
+    match (reader.places.contains_key(&certificate), reader.places.contains_key(&key)) {
         (true, false) => {
-            let cause = "`workers.certificate` is set without `workers.key`";
-            fault(
-                reader,
-                "workers.certificate",
-                Wrong::new("E504", cause, "write `key:` with the PEM file of its key"),
-            );
+            let cause = format!("`{certificate}` is set without `{key}`");
+            fault(reader, &certificate, Wrong::new("E504", cause, "write `key:` with the PEM file of its key"));
         }
         (false, true) => {
-            let cause = "`workers.key` is set without `workers.certificate`";
-            fault(
-                reader,
-                "workers.key",
-                Wrong::new("E504", cause, "write `certificate:` with the PEM file of its chain"),
-            );
+            let cause = format!("`{key}` is set without `{certificate}`");
+            fault(reader, &key, Wrong::new("E504", cause, "write `certificate:` with the PEM file of its chain"));
         }
         _ => {}
     }
 }
 
 fn listeners(reader: &mut Reader) {
-    let (worker, admin) = (reader.written.worker.listen, reader.written.admin.listen);
-    let worker_good = !reader.is_faulty("workers.listen");
-    if reader.is_faulty("admin.listen") {
-        return;
-    }
-    if !admin.ip().is_loopback() {
+    let admin = reader.written.admin.listen;
+    if !reader.is_faulty("admin.listen") && !admin.ip().is_loopback() {
         let cause = format!("`admin.listen` is {admin}, which others can reach, and it asks for no password");
         let remedy = format!("write a loopback address such as `127.0.0.1:{}`", admin.port());
         fault(reader, "admin.listen", Wrong::new("E502", cause, remedy));
     }
-    let later = if reader.places.get("admin.listen") >= reader.places.get("workers.listen") {
-        "admin.listen"
-    } else {
-        "workers.listen"
-    };
-    if worker_good && clash(worker, admin) {
-        let cause = format!("`workers.listen` ({worker}) and `admin.listen` ({admin}) want the same port");
-        fault(reader, later, Wrong::new("E501", cause, "give one of them another port"));
+    let mut all = vec![("workers.listen", reader.written.worker.listen), ("admin.listen", admin)];
+    if ai::port_open(reader) {
+        all.push(("runner.listen", reader.written.runner.listen));
+        ai::runner_port(reader);
+    }
+    all.retain(|(name, _)| !reader.is_faulty(name));
+    for (index, (one, at)) in all.iter().enumerate() {
+        for (other, there) in all.iter().skip(index + 1).filter(|(_, there)| clash(*at, *there)) {
+            let later = if reader.places.get(*other) >= reader.places.get(*one) { other } else { one };
+            let cause = format!("`{one}` ({at}) and `{other}` ({there}) want the same port");
+            fault(reader, later, Wrong::new("E501", cause, "give one of them another port"));
+        }
     }
 }
 
@@ -161,13 +164,22 @@ fn clash(a: SocketAddr, b: SocketAddr) -> bool {
 /// Of two values the second must be at least the first.
 fn pairs(reader: &mut Reader) {
     let w = &reader.written;
+    let port = &w.runner.limits;
     let times: [(&'static str, Duration, &'static str, Duration); 2] = [
         ("retry.rest", w.rules.retry.rest, "retry.longest_rest", w.rules.retry.longest_rest),
         ("uplink.first_backoff", w.uplink.first_backoff, "uplink.longest_backoff", w.uplink.longest_backoff),
     ];
     let limits = &w.rules.limits;
     let edge = &w.edge;
-    let numbers: [(&'static str, u64, &'static str, u64); 6] = [
+    let numbers: [(&'static str, u64, &'static str, u64); 9] = [
+        ("runner.most_form_in_memory", port.most_form_in_memory as u64, "runner.most_form", port.most_form_bytes),
+        (
+            "runner.most_form_in_memory",
+            port.most_form_in_memory as u64,
+            "runner.most_held",
+            port.most_held_bytes as u64,
+        ),
+        ("runner.most_json", port.most_json_bytes as u64, "runner.most_held", port.most_held_bytes as u64),
         ("limits.memory", limits.memory_bytes, "limits.shelf", limits.shelf_bytes),
         ("limits.source", limits.source_bytes, "limits.shelf", limits.shelf_bytes),
         ("limits.part", limits.part_bytes, "limits.shelf", limits.shelf_bytes),
@@ -224,15 +236,8 @@ fn orchestrators(reader: &mut Reader, read: ReadSecret) -> Vec<OrchestratorConfi
         let secret = written.secret.as_ref().and_then(|r| take_secret(reader, &secret_key, r, read));
         let Some(url) = written.url.clone() else { continue };
         let authority = url.authority().map(|a| a.as_str().to_owned()).unwrap_or_default();
-        twice(reader, &mut urls, (index, "url"), &authority);
-        let name = written.name.clone().unwrap_or(authority);
-        if !reader
-            .faults
-            .iter()
-            .any(|f| f.code == "E505" && f.place == place(reader, &format!("orchestrators[{index}].url")))
-        {
-            twice(reader, &mut names, (index, if written.name.is_some() { "name" } else { "url" }), &name);
-        }
+        let name = written.name.clone().unwrap_or_else(|| authority.clone());
+        apart(reader, "orchestrators", index, (&mut urls, &authority), (&mut names, &name));
         if let Some(secret) = secret {
             all.push(whole(written, name, url, secret));
         }
@@ -250,9 +255,26 @@ fn whole(written: WrittenOrchestrator, name: String, url: http::Uri, secret: Str
     }
 }
 
-fn twice(reader: &mut Reader, seen: &mut BTreeMap<String, usize>, (index, leaf): (usize, &str), value: &str) {
-    let Some(first) = seen.insert(value.to_ascii_lowercase(), index) else { return };
-    let cause = format!("orchestrators {first} and {index} both have the {leaf} {}", super::fault::quote(value));
+type Seen = BTreeMap<String, usize>;
+
+/// No two items of a list have one url or one name. A name that was made from the url is told as url.
+fn apart(
+    reader: &mut Reader,
+    list: &str,
+    index: usize,
+    (urls, url): (&mut Seen, &str),
+    (names, name): (&mut Seen, &str),
+) {
+    let named = reader.places.contains_key(&format!("{list}[{index}].name"));
+    if !twice(reader, urls, (list, index, "url"), url) {
+        twice(reader, names, (list, index, if named { "name" } else { "url" }), name);
+    }
+}
+
+fn twice(reader: &mut Reader, seen: &mut Seen, (list, index, leaf): (&str, usize, &str), value: &str) -> bool {
+    let Some(first) = seen.insert(value.to_ascii_lowercase(), index) else { return false };
+    let cause = format!("{list} {first} and {index} both have the {leaf} {}", super::fault::quote(value));
     let remedy = if leaf == "url" { "remove one of them" } else { "give one of them another name" };
-    fault(reader, &format!("orchestrators[{index}].{leaf}"), Wrong::new("E505", cause, remedy));
+    fault(reader, &format!("{list}[{index}].{leaf}"), Wrong::new("E505", cause, remedy));
+    true
 }

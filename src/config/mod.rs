@@ -1,14 +1,19 @@
 //! One YAML file and the environment, turned into settings; or all that is wrong with them.
+mod ai_forms;
+#[cfg(test)]
+mod ai_tests;
 mod env;
 mod example;
 mod fault;
 mod file;
 mod forms;
 mod hints;
+mod items;
 mod keys;
 mod meaning;
 mod reader;
 mod redact;
+mod runner_forms;
 mod secret;
 pub mod settings;
 #[cfg(test)]
@@ -26,6 +31,7 @@ pub use env::of_process;
 pub use example::{example, init_text};
 pub use fault::{CODES, Fault, Faults};
 pub use file::Origin;
+use items::Item;
 use reader::Reader;
 use settings::Settings;
 
@@ -137,16 +143,22 @@ fn rows(reader: &Reader) -> Vec<Row> {
             origin: origin(key.name),
             sentence: key.sentence,
         }));
-        if section.name != "pool" {
-            continue;
-        }
-        for (index, item) in reader.written.orchestrators.iter().enumerate() {
-            rows.extend(reader.orchestrator_keys.iter().map(|key| {
-                let full = format!("orchestrators[{index}].{}", key.name);
-                let origin = origin(&full);
-                Row { key: full, value: (key.show)(item), unit: key.unit, origin, sentence: key.sentence }
-            }));
+        match section.name {
+            "pool" => rows.extend(item_rows(reader, &reader.written.orchestrators)),
+            "runner" => rows.extend(item_rows(reader, &reader.written.runners)),
+            _ => {}
         }
     }
     rows
+}
+
+fn item_rows<T: Item>(reader: &Reader, items: &[T]) -> Vec<Row> {
+    let row = |index: usize, item: &T, key: &keys::Key<T>| {
+        let full = format!("{}[{index}].{}", T::LIST, key.name);
+        let origin = reader.origins.get(&full).cloned().unwrap_or(Origin::Default);
+        Row { key: full, value: (key.show)(item), unit: key.unit, origin, sentence: key.sentence }
+    };
+    let rows =
+        items.iter().enumerate().flat_map(|(index, item)| T::keys(reader).iter().map(move |key| row(index, item, key)));
+    rows.collect()
 }

@@ -3,14 +3,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::fault::{Faults, Place, Source, Wrong, quote};
-use super::file::{Origin, Written, WrittenOrchestrator};
+use super::file::{Origin, Written, WrittenOrchestrator, WrittenRunner};
 use super::hints;
-use super::keys::{Key, Section, orchestrator, sections};
+use super::keys::{Key, Section, orchestrator, runner_item, sections};
 use super::redact::redact;
 use super::tree::{self, Entry, Kind, LARGEST_TEXT, Node, NotYaml};
-
-/// The most orchestrators of one pool.
-pub(super) const MOST_ORCHESTRATORS: usize = 64;
 
 /// What has been read so far.
 pub(super) struct Reader {
@@ -18,8 +15,8 @@ pub(super) struct Reader {
     pub faults: Faults,
     /// Where each key that is set stands, by its full name.
     pub places: BTreeMap<String, Place>,
-    /// The list of orchestrators is misshapen, and that was told.
-    pub misshapen: bool,
+    /// Lists that are misshapen, which was told.
+    pub misshapen: BTreeSet<&'static str>,
     /// Nothing is known of a file that could not be taken apart; what it lacks is not told.
     pub unreadable: bool,
     /// Places of values that could not be read.
@@ -27,6 +24,7 @@ pub(super) struct Reader {
     pub origins: BTreeMap<String, Origin>,
     pub sections: Vec<Section>,
     pub orchestrator_keys: Vec<Key<WrittenOrchestrator>>,
+    pub runner_keys: Vec<Key<WrittenRunner>>,
 }
 
 // === impl Reader ===
@@ -37,12 +35,13 @@ impl Reader {
             written: Written::default(),
             faults: Faults::default(),
             places: BTreeMap::new(),
-            misshapen: false,
+            misshapen: BTreeSet::new(),
             unreadable: false,
             faulty: BTreeSet::new(),
             origins: BTreeMap::new(),
             sections: sections(),
             orchestrator_keys: orchestrator(),
+            runner_keys: runner_item(),
         }
     }
 
@@ -78,8 +77,11 @@ impl Reader {
 
     pub(super) fn wrong(&mut self, source: usize, span: &Range<usize>, wrong: Wrong) {
         self.faulty.insert(Place::new(source, span));
-        let span = wrong.at.clone().unwrap_or_else(|| span.clone());
-        self.faults.add(Some(Place::new(source, &span)), wrong);
+        let mut wrong = wrong;
+        for wrong in std::mem::take(&mut wrong.also).into_iter().chain([wrong]) {
+            let span = wrong.at.clone().unwrap_or_else(|| span.clone());
+            self.faults.add(Some(Place::new(source, &span)), wrong);
+        }
     }
 
     /// Tabs are told one by one: each has to go.
@@ -122,7 +124,8 @@ impl Reader {
         };
         for entry in self.once(source, "", entries) {
             match entry.key.as_str() {
-                "orchestrators" => self.orchestrators(source, &entry.value, &entry.key_span),
+                "orchestrators" => self.list::<WrittenOrchestrator>(source, &entry.value, &entry.key_span),
+                "runners" => self.list::<WrittenRunner>(source, &entry.value, &entry.key_span),
                 name if !name.is_empty() && self.sections.iter().any(|s| s.name == name) => {
                     self.section(source, entry);
                 }
@@ -132,7 +135,7 @@ impl Reader {
     }
 
     /// Entries without those whose key was there before.
-    fn once<'a>(&mut self, source: usize, section: &str, entries: &'a [Entry]) -> Vec<&'a Entry> {
+    pub(super) fn once<'a>(&mut self, source: usize, section: &str, entries: &'a [Entry]) -> Vec<&'a Entry> {
         let mut first: BTreeMap<&str, usize> = BTreeMap::new();
         let mut kept = Vec::new();
         for entry in entries {
@@ -199,68 +202,11 @@ impl Reader {
         self.origins.insert(name.to_owned(), origin);
     }
 
-    fn origin(&self, source: usize, at: usize) -> Origin {
+    pub(super) fn origin(&self, source: usize, at: usize) -> Origin {
         self.faults.sources.get(source).map_or(Origin::Default, |s| match s.name.strip_prefix("env ") {
             Some(variable) => Origin::Variable(variable.to_owned()),
             None => Origin::File { path: s.name.clone(), line: s.line_column(at).0 },
         })
-    }
-
-    /// The list of orchestrators; a later list replaces an earlier one.
-    pub(super) fn orchestrators(&mut self, source: usize, node: &Node, key_span: &Range<usize>) {
-        self.written.orchestrators.clear();
-        self.places.insert("orchestrators".into(), Place::new(source, key_span));
-        let remedy = "write `- url:` and `secret:` below `orchestrators:`";
-        let items = match &node.kind {
-            Kind::List(items) => items,
-            Kind::Null => return,
-            _ => {
-                self.misshapen = true;
-                let wrong = Wrong::new("E202", "`orchestrators` is a list, one item an orchestrator", remedy);
-                return self.wrong(source, &node.span, wrong);
-            }
-        };
-        if items.len() > MOST_ORCHESTRATORS {
-            let cause = format!("{} orchestrators, the most is {MOST_ORCHESTRATORS}", items.len());
-            self.wrong(source, key_span, Wrong::new("E310", cause, "run a second pool for the others"));
-        }
-        for item in items.iter().take(MOST_ORCHESTRATORS) {
-            let Kind::Map(entries) = &item.kind else {
-                self.misshapen = true;
-                self.wrong(source, &item.span, Wrong::new("E202", "an orchestrator is a mapping", remedy));
-                continue;
-            };
-            let index = self.written.orchestrators.len();
-            self.written.orchestrators.push(WrittenOrchestrator::default());
-            self.places.insert(format!("orchestrators[{index}]"), Place::new(source, &first_of(item)));
-            for entry in self.once(source, "orchestrators", entries) {
-                self.orchestrator_key(source, index, entry);
-            }
-        }
-    }
-
-    pub(super) fn orchestrator_key(&mut self, source: usize, index: usize, entry: &Entry) {
-        let full = format!("orchestrators[{index}].{}", entry.key);
-        let found = self.orchestrator_keys.iter().find(|k| k.name == entry.key);
-        let (Some(key), Some(target)) = (found, self.written.orchestrators.get_mut(index)) else {
-            let cause = format!("unknown key {} in `orchestrators`", quote(&entry.key));
-            let remedy = hints::unknown(&entry.key, "orchestrators", &self.sections);
-            return self.wrong(source, &entry.key_span, Wrong::new("E207", cause, remedy));
-        };
-        let result = match entry.value.kind {
-            // A key that was begun and left empty is a slip here: nothing of it has a default.
-            Kind::Null if key.name == "url" || key.name == "secret" => {
-                let remedy = format!("write its value after `{}:`", key.name);
-                Err(Wrong::new("E203", format!("`{full}` has no value"), remedy))
-            }
-            _ => (key.set)(target, &full, &entry.value),
-        };
-        let span = place_of_value(entry);
-        let origin = self.origin(source, entry.key_span.start);
-        self.note(&full, Place::new(source, &span), origin);
-        if let Err(wrong) = result {
-            self.wrong(source, &span, wrong);
-        }
     }
 
     /// Whether a fault was told at this key already.
@@ -271,12 +217,12 @@ impl Reader {
 }
 
 /// A value's place, or its key's when nothing was written.
-fn place_of_value(entry: &Entry) -> Range<usize> {
+pub(super) fn place_of_value(entry: &Entry) -> Range<usize> {
     if entry.value.kind == Kind::Null { entry.key_span.clone() } else { entry.value.span.clone() }
 }
 
 /// The first thing written in an item.
-fn first_of(item: &Node) -> Range<usize> {
+pub(super) fn first_of(item: &Node) -> Range<usize> {
     match &item.kind {
         Kind::Map(entries) => entries.first().map_or(item.span.clone(), |e| e.key_span.clone()),
         _ => item.span.clone(),

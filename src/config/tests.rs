@@ -86,16 +86,18 @@ fn the_full_example_is_what_the_table_says_and_changes_nothing() {
     let whole = text.replace("file:/etc/livepeer/secret", "env:ORCH_SECRET");
     let shipped = load_text(&whole, &[ORCH]).unwrap_or_else(|f| panic!("{f}"));
     let live: String = whole.lines().map(|line| format!("{}\n", uncommented(line))).collect();
-    let live =
-        live.replace("file:/etc/openpool/shared-secret", "env:ORCH_SECRET").replace("[invite]", "[invite, shared]");
+    let mut live = live.replace("[invite]", "[invite, shared]");
+    for file in ["shared-secret", "runner-token", "gpu7-token"] {
+        live = live.replace(&format!("file:/etc/openpool/{file}"), "env:ORCH_SECRET");
+    }
     let all = load_text(&live, &[ORCH]).unwrap_or_else(|f| panic!("{f}"));
     assert_eq!(all.rows.iter().filter(|row| row.origin == Origin::Default).count(), 0, "every key is in the example");
-    for (shipped, all) in shipped.rows.iter().zip(&all.rows) {
-        if let Some(value) = &shipped.value
-            && !["workers.join", "orchestrators[0].segment_hosts"].contains(&shipped.key.as_str())
-        {
-            assert_eq!(Some(value), all.value.as_ref(), "{} is not shown by its default", shipped.key);
-        }
+    assert!(shipped.rows.iter().all(|row| !row.key.starts_with("runners")), "the example lists no live runner");
+    assert!(shipped.settings.runner.port.is_none() && all.settings.runner.port.is_some());
+    let examples = ["workers.join", "orchestrators[0].segment_hosts", "ai.prices", "ai.deadlines"];
+    for shipped in shipped.rows.iter().filter(|row| row.value.is_some() && !examples.contains(&row.key.as_str())) {
+        let live = all.rows.iter().find(|row| row.key == shipped.key).unwrap();
+        assert_eq!(shipped.value, live.value, "{} is not shown by its default", shipped.key);
     }
 }
 
@@ -136,6 +138,13 @@ fn each_field_of_the_rooms_can_be_set() {
     let limits = fields(format!("{:?}", settings.rules.limits)) + fields(format!("{:?}", settings.edge));
     assert_eq!(keys_below("limits."), limits);
     assert_eq!(keys_below("uplink."), fields(format!("{:?}", settings.uplink)));
+    // The score is flat in the file, and a price is one key of two fields.
+    assert_eq!(keys_below("ai."), fields(format!("{:?}", settings.rules.ai)) - 1 - 2);
+    // Connect and silence of the care: one is the port's own, the other a key. Then listen, certificate,
+    // key, token, threads; orchestrator, wait.
+    let runner = crate::planes::runner::RunnerLimits::default();
+    let care = fields(format!("{:?}", settings.runner.care)) - 1;
+    assert_eq!(keys_below("runner."), fields(format!("{runner:?}")) + care + 5 + 2);
     // Three modes are one key; listen, public_address, certificate + key, help_url, shared_secret.
     assert_eq!(keys_below("workers."), fields(format!("{:?}", settings.rules.join)) - 3 + 1 + 6);
 }

@@ -57,7 +57,7 @@ fn words<'a>(name: &str, node: &'a Node, remedy: &str) -> Result<Vec<(&'a str, &
 }
 
 /// Whether a text is a host name or an IP address.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
     match inner {
         Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
@@ -68,7 +68,7 @@ fn is_host(text: &str) -> bool {
     }
 }
 
-fn is_host_port(text: &str) -> bool {
+pub(super) fn is_host_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok_and(|p| p > 0))
 }
 
