@@ -76,10 +76,12 @@ class Pool:
         # Stock software transcoders use the whole machine: more at once would only test its size.
         self.under_way = threading.Semaphore(4)
 
-    def node(self, kind, *args, binary=None, **named):
-        node = kind(binary or self.binary, self.folder, *args, **named)
-        self.nodes.append(node)
-        return node.start()
+    def made(self, kind, *args, binary=None, **named):
+        self.nodes.append(kind(binary or self.binary, self.folder, *args, **named))
+        return self.nodes[-1]
+
+    def node(self, kind, *args, **named):
+        return self.made(kind, *args, **named).start()
 
     def orchestrator(self, name="orchestrator", **named):
         return self.node(StockOrchestrator, name, **named)
