@@ -168,6 +168,22 @@ impl Pipeline {
         }
     }
 
+    /// How much work so many units are, in what makes two jobs of one model comparable: about 1
+    /// for a usual job.
+    pub fn effort(self, units: u64) -> f64 {
+        let usual = match (self, self.unit()) {
+            // Its film is of one length whatever is asked.
+            (Pipeline::ImageToVideo, _) => return 1.0,
+            (_, Unit::Pixels) => 1_048_576.0,
+            (_, Unit::AudioMs) => 60_000.0,
+            // Most answers are far shorter than what was allowed.
+            (_, Unit::Tokens) => return 1.0,
+            (_, Unit::MilliCharacters) => 200_000.0,
+            (_, Unit::Seconds) => return 1.0,
+        };
+        (units as f64 / usual).max(0.01)
+    }
+
     /// Whether a stock AI worker takes it by gRPC; the others need an HTTP runner.
     pub fn by_worker(self) -> bool {
         !matches!(self, Pipeline::LiveVideoToVideo | Pipeline::Byoc | Pipeline::App)

@@ -115,7 +115,7 @@ impl AiClaim {
             self.inner.ai_release(self.lease.conn, self.lease.task);
             return AiVerdict::Late;
         };
-        self.inner.ai_succeeded(&self.lease, true, now);
+        self.inner.ai_succeeded(&self.lease, Some(self.lease.measure.effort), now);
         let recorded = self.inner.recorded(step);
         if end.send(AiEnd::Whole(Arc::new(result), recorded.clone())).is_err() {
             self.inner.void(self.lease.job.id, self.lease.task, "the job was answered without it");
@@ -199,7 +199,7 @@ impl AiFeed {
             return AiVerdict::Late;
         }
         let step = self.lease.resulted(usage, self.lease.input_bytes(), self.bytes, &self.inner);
-        self.inner.ai_succeeded(&self.lease, true, now);
+        self.inner.ai_succeeded(&self.lease, Some(self.lease.measure.effort), now);
         let (item, verdict) = match self.inner.recorded(step).wait().await {
             Ok(()) => (AiItem::End, AiVerdict::Accepted),
             Err(down) => (AiItem::Failed(Failure::Pool(down.clone())), AiVerdict::Storage(down)),

@@ -33,7 +33,7 @@ pub struct AiLease {
     pub dispatched: Moment,
     pub prediction: Prediction,
     pub(super) shared: bool,
-    measure: Measure,
+    pub(super) measure: Measure,
     /// The request, once it is given to a worker.
     pub(super) request: Mutex<Option<Arc<AiRequest>>>,
     pub(super) downloads: AtomicU32,
@@ -243,7 +243,9 @@ impl AiAttempt {
         if let (Step::Resulted(Resulted { work: Work::Ai(done), .. }), Some(units)) = (&mut step, units) {
             done.units = units;
         }
-        self.inner.ai_succeeded(&self.lease, passed.scored, now);
+        let pipeline = self.lease.job.key.pipeline;
+        let effort = units.map_or(self.lease.measure.effort, |units| pipeline.effort(units));
+        self.inner.ai_succeeded(&self.lease, passed.scored.then_some(effort), now);
         self.lease.over(now);
         self.inner.recorded(step)
     }
@@ -290,15 +292,15 @@ impl Drop for AiAttempt {
 // === impl Inner: what an end does to a seat ===
 
 impl Inner {
-    pub(super) fn ai_succeeded(&self, lease: &AiLease, scored: bool, now: Moment) {
+    /// `effort`: None when its time says nothing of the worker's speed.
+    pub(super) fn ai_succeeded(&self, lease: &AiLease, effort: Option<f64>, now: Moment) {
         let wall = now.secs_since(lease.dispatched);
         {
             let mut table = self.ai_table.lock();
             table.fleet.release(lease.conn, lease.task);
             if let Some(seat) = table.fleet.seat(lease.conn) {
                 let params = &lease.rules.ai.score;
-                if scored {
-                    let effort = lease.measure.effort.max(1e-6);
+                if let Some(effort) = effort.map(|effort| effort.max(1e-6)) {
                     seat.scores.sample(lease.job.class, lease.prediction.concurrency, wall / effort, now, params);
                 }
                 seat.scores.succeeded(lease.job.class, now, params);

@@ -49,7 +49,7 @@ async fn admit_json(shared: &Arc<Shared>, prefix: &str, pipeline: Pipeline, json
         Ok(ticket) => ticket,
         Err(failure) => return refusal::failure(pipeline, &failure),
     };
-    ticket.measured(Measure { units, effort: effort(units) });
+    ticket.measured(Measure { units, effort: pipeline.effort(units) });
     let request = Arc::new(AiRequest { key, json, file: None, stream: facts.stream });
     let course = Course { shared: shared.clone(), pipeline, request: Some(request), meter: None };
     next(course, ticket).await
@@ -128,9 +128,4 @@ pub(super) fn model(prefix: &str, pipeline: Pipeline, facts: &RequestFacts) -> R
         Some(key) => Ok(key),
         None => Ok(ModelKey::new(pipeline, &facts.model)),
     }
-}
-
-/// Jobs of one model are compared by their units, in a scale at which a usual one is about 1.
-pub(super) fn effort(units: u64) -> f64 {
-    (units as f64).max(1.0)
 }

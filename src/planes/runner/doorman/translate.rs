@@ -70,7 +70,7 @@ async fn work(shared: &Arc<Shared>, key: ModelKey, json: Bytes, file: AiInput, u
         Ok(ticket) => ticket,
         Err(failure) => return refusal::failure(pipeline, &failure),
     };
-    ticket.measured(Measure { units, effort: of_pipeline::effort(units) });
+    ticket.measured(Measure { units, effort: pipeline.effort(units) });
     let request = Arc::new(AiRequest { key, json, file: Some(file), stream: false });
     let answered = ticket.work(request).await;
     answer(shared, pipeline, ticket, answered)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
-use crate::domain::ai::{Pipeline, Unit};
+use crate::domain::ai::Pipeline;
 use crate::domain::outcome::Failure;
 use crate::planes::uplink::Uplink;
 use crate::pool::Stored;
@@ -24,27 +24,12 @@ pub(super) async fn prepare(uplink: &Uplink, ticket: &mut AiTicket, data: JobDat
         file = Some(AiInput { name: field.to_owned(), body });
     }
     let units = data.measure.units(pipeline, measured).map_err(|bad| callers(&bad))?;
-    ticket.measured(Measure { units, effort: effort(pipeline, units) });
+    ticket.measured(Measure { units, effort: pipeline.effort(units) });
     Ok(Arc::new(AiRequest { key: job.key.clone(), json: data.request, file, stream: data.stream }))
 }
 
 fn callers(bad: &BadRequest) -> Failure {
     Failure::InputError(bad.worker_text())
-}
-
-/// Makes two jobs of one model comparable: about 1 for a usual one.
-fn effort(pipeline: Pipeline, units: u64) -> f64 {
-    let usual = match (pipeline, pipeline.unit()) {
-        // Its film is of one length whatever is asked.
-        (Pipeline::ImageToVideo, _) => return 1.0,
-        (_, Unit::Pixels) => 1_048_576.0,
-        (_, Unit::AudioMs) => 60_000.0,
-        // Most answers are far shorter than what was allowed.
-        (_, Unit::Tokens) => return 1.0,
-        (_, Unit::MilliCharacters) => 200_000.0,
-        (_, Unit::Seconds) => 1.0,
-    };
-    (units as f64 / usual).max(0.01)
 }
 
 /// What a file is charged by; None: it is not what it must be.
