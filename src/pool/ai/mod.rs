@@ -2,6 +2,7 @@
 pub mod api;
 mod claim;
 pub mod lease;
+mod load;
 mod seating;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ pub mod ticket;
 pub use api::*;
 pub use claim::{AiClaim, AiFeed};
 pub use lease::AiAttempt;
+pub use load::{AiLoad, AiSeatLoad};
 pub use ticket::AiTicket;
 
 use std::sync::Arc;

@@ -27,6 +27,8 @@ use crate::telemetry;
 
 /// A silent worker is looked at this often, once the least patience is over.
 const PATIENCE_STEP: Duration = Duration::from_millis(500);
+/// With less than this left a seat is of no use.
+const TOO_LATE: Duration = Duration::from_millis(300);
 /// What never ends by a deadline ends by this.
 const ENDLESS: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -293,6 +295,26 @@ impl AiTicket {
         retry::elsewhere(lease.prediction.time, waited, other, left, &patience)
     }
 
+    /// The longest silence of a worker whose answer passes through: while another one could take the
+    /// job, not much longer than what is predicted; else until the job is due.
+    pub fn patience(&self, attempt: &AiAttempt) -> Duration {
+        let now = self.inner.clock.now();
+        let left = self.job.answer_by.since(now);
+        if !self.may_again(&Failure::Timeout, now) {
+            return left;
+        }
+        let route = self.rules.ai_route();
+        let other = {
+            let table = self.inner.ai_table.lock();
+            table.best_other(&self.asking(&table), &self.tried, &route, now)
+        };
+        if other.is_none() {
+            return left;
+        }
+        let predicted = (self.rules.ai.patience * attempt.lease.prediction.time).clamp(0.0, left.as_secs_f64());
+        Duration::from_secs_f64(predicted).max(self.rules.ai.least_patience).min(left)
+    }
+
     fn asking<'a>(&'a self, table: &crate::pool::table::Table) -> Asking<'a> {
         let usual = table.priors.of(self.job.class, &self.rules.ai_route());
         Asking {
@@ -308,7 +330,10 @@ impl AiTicket {
     }
 
     async fn wait_for_seat(&self) -> Result<Seating, Failure> {
-        let give_up = self.job.answer_by.min(self.inner.clock.now() + self.wait);
+        let began = self.inner.clock.now();
+        // Told before it is due that nobody was free: due, it would count as a worker's silence.
+        let due = self.job.answer_by.since(began).saturating_sub(TOO_LATE);
+        let give_up = began + due.min(self.wait);
         let mut waiting = None;
         let route = self.rules.ai_route();
         loop {

@@ -163,11 +163,11 @@ impl Guard for PassGuard {
     }
 
     async fn failed(mut self: Box<Self>, why: Failure) -> Decision {
-        let Some(Inner { course, mut ticket, attempt }) = self.inner.take() else { return Decision::Close };
+        let Some(Inner { mut course, mut ticket, attempt }) = self.inner.take() else { return Decision::Close };
         let task = attempt.task();
-        let failure = attempt.lost(lost(&why));
-        // A form that streamed was read along once; it is not read again.
-        if why.again && course.meter.is_none() && ticket.again(task, &failure) {
+        let failure = attempt.lost(lost(course.pipeline, &why));
+        if why.again && ticket.again(task, &failure) {
+            course.meter = course.meter.map(|meter| meter.again());
             return pipeline::next(course, ticket).await;
         }
         ticket.fail(failure.clone());
@@ -186,19 +186,25 @@ impl Guard for PassGuard {
                 ticket.close(&Upstream::Accepted);
             }
             End::Whole => {
-                attempt.lost(Lost::InputError(format!("the runner answered {}", self.status.as_u16())));
+                let (_, text) = ai::runner_error(course.pipeline, self.status.as_u16(), b"");
+                ticket.fail(attempt.lost(Lost::InputError(text)));
             }
             // Dropped: nobody's fault.
             End::ClientLeft => {}
             End::Cut(why) => {
-                attempt.lost(Lost::BadUpload(why));
+                ticket.fail(attempt.lost(Lost::BadUpload(why)));
             }
         }
     }
 }
 
-fn lost(why: &Failure) -> Lost {
+fn lost(pipeline: Pipeline, why: &Failure) -> Lost {
     match why.kind {
+        // What an orchestrator does not know of this pipeline, and is its caller's fault all the same.
+        FailureKind::Answered(status) if matches!(status.as_u16(), 400 | 413 | 415 | 422) => {
+            let (blame, text) = ai::runner_error(pipeline, status.as_u16(), b"");
+            if blame == ai::Blame::Caller { Lost::InputError(text) } else { Lost::WorkerError(text) }
+        }
         FailureKind::Connect | FailureKind::Broken => Lost::Disconnected,
         FailureKind::Silent => Lost::Timeout,
         FailureKind::Answered(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => Lost::Busy,

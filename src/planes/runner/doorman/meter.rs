@@ -9,6 +9,8 @@ use crate::wire::ai::{
 /// Reads along. It never fails: what cannot be read costs nothing, and its runner refuses it.
 pub(super) struct FormMeter {
     pipeline: Pipeline,
+    content_type: String,
+    most: u64,
     reader: Option<FormReader>,
     fields: Vec<(String, String)>,
     /// The picture's first bytes, until its size is known.
@@ -24,7 +26,13 @@ const MOST_FIELDS: usize = 64;
 impl FormMeter {
     pub(super) fn new(pipeline: Pipeline, content_type: &str, most: u64) -> FormMeter {
         let reader = FormReader::new(content_type, most).ok();
-        FormMeter { pipeline, reader, fields: Vec::new(), head: Vec::new(), size: ImageSize::More }
+        let (fields, head) = (Vec::new(), Vec::new());
+        FormMeter { pipeline, content_type: content_type.to_owned(), most, reader, fields, head, size: ImageSize::More }
+    }
+
+    /// For the same form, which is sent once more.
+    pub(super) fn again(&self) -> FormMeter {
+        FormMeter::new(self.pipeline, &self.content_type, self.most)
     }
 
     pub(super) fn feed(&mut self, chunk: Bytes) {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 
 use super::answer::Answer;
@@ -33,6 +34,10 @@ pub struct DoorConfig {
     pub wait: Duration,
     pub limits: RunnerLimits,
 }
+
+/// A form of this size is held in memory, so that it can go to a second runner; a larger one
+/// streams, and cannot.
+const KEPT_FORM: u64 = 4 << 20;
 
 /// Decides for the pool. Cheap to clone.
 #[derive(Clone)]
@@ -61,6 +66,7 @@ impl Doorman for PoolDoorman {
         match route {
             Route::Pipeline { prefix, pipeline } if pipeline.file_field().is_some() => {
                 match self.shared.streams(prefix, *pipeline) {
+                    true if length(head).is_some_and(|length| length <= KEPT_FORM) => Need::Whole,
                     true => Need::Nothing,
                     false => Need::Spool,
                 }
@@ -93,13 +99,15 @@ impl Doorman for PoolDoorman {
 // === impl Shared ===
 
 impl Shared {
-    /// Whether a form may stream to its runner unread: its model is known without it, only runners
-    /// have that model, and its charge can be told from what passes by.
+    /// Whether a form may go to its runner as it came: its model is known without it, no worker will
+    /// have it, and its charge can be told from what passes by.
     fn streams(&self, prefix: &str, pipeline: Pipeline) -> bool {
         if pipeline == Pipeline::AudioToText {
             return false;
         }
-        self.named(prefix, pipeline).is_some_and(|key| !self.pool.ai_has_worker(&key))
+        // A worker's film cannot be given back at this door.
+        let only_runners = |key| pipeline == Pipeline::ImageToVideo || !self.pool.ai_has_worker(&key);
+        self.named(prefix, pipeline).is_some_and(only_runners)
     }
 
     /// The model that the path names, or the only one of its pipeline.
@@ -111,4 +119,8 @@ impl Shared {
         let first = of_pipeline.next()?;
         of_pipeline.next().is_none().then_some(first.key)
     }
+}
+
+fn length(head: &Parts) -> Option<u64> {
+    head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

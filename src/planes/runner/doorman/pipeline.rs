@@ -13,8 +13,9 @@ use crate::domain::ids::Epoch;
 use crate::domain::ledger::AiDoor;
 use crate::domain::outcome::Failure;
 use crate::planes::runner::body::Prelude;
-use crate::planes::runner::door::{Decision, Forward, Passing};
-use crate::pool::ai::{AiRequest, AiTicket, Measure, NewAiJob, Road, Roads};
+use crate::planes::runner::door::{Decision, Forward, Passing, Upstream};
+use crate::planes::runner::runners::Runner;
+use crate::pool::ai::{AiAttempt, AiRequest, AiTicket, Measure, NewAiJob, Road, Roads};
 use crate::wire::ai::{self, BadRequest, RequestFacts};
 
 pub(super) async fn admit(
@@ -25,6 +26,7 @@ pub(super) async fn admit(
     body: Prelude,
 ) -> Decision {
     match body {
+        Prelude::Whole(_) if pipeline.file_field().is_some() => admit_stream(shared, prefix, pipeline, head).await,
         Prelude::Whole(json) => admit_json(shared, prefix, pipeline, json).await,
         Prelude::Streams => admit_stream(shared, prefix, pipeline, head).await,
         Prelude::Spooled(spool) => translate::admit_form(shared, prefix, pipeline, head, spool).await,
@@ -55,7 +57,7 @@ async fn admit_json(shared: &Arc<Shared>, prefix: &str, pipeline: Pipeline, json
     next(course, ticket).await
 }
 
-/// A form that streams: only to a runner, for nobody keeps it.
+/// A form that passes as it came: only to a runner.
 async fn admit_stream(shared: &Arc<Shared>, prefix: &str, pipeline: Pipeline, head: &Parts) -> Decision {
     let Some(key) = shared.named(prefix, pipeline) else {
         let bad = BadRequest::new(pipeline, "model_id", "the pool's models of this pipeline came or went; try again");
@@ -73,31 +75,46 @@ async fn admit_stream(shared: &Arc<Shared>, prefix: &str, pipeline: Pipeline, he
 /// The best seat now: its runner, or a translation for its worker.
 pub(super) async fn next(course: Course, mut ticket: AiTicket) -> Decision {
     let pipeline = course.pipeline;
-    let attempt = match ticket.lease().await {
-        Ok(attempt) => attempt,
-        Err(failure) => {
+    loop {
+        let attempt = match ticket.lease().await {
+            Ok(attempt) => attempt,
+            Err(failure) => {
+                ticket.fail(failure.clone());
+                return refusal::failure(pipeline, &failure);
+            }
+        };
+        if attempt.road() == Road::Worker {
+            let Some(request) = course.request else {
+                return refusal::failure(
+                    pipeline,
+                    &attempt.lost(Failure::Pool("a stream cannot be translated".into())),
+                );
+            };
+            let answer = ticket.work_from(attempt, request).await;
+            return translate::answer(&course.shared, pipeline, ticket, answer);
+        }
+        let runner = course.shared.runners.get(attempt.worker());
+        if let Some((runner, upstream)) = runner.and_then(|runner| Some((runner.clone(), runner.upstream()?))) {
+            return forward(&runner, upstream, course, ticket, attempt);
+        }
+        // Its seat stood a moment longer than the runner.
+        let task = attempt.task();
+        let failure = attempt.lost(Failure::Disconnected);
+        if !ticket.again(task, &failure) {
             ticket.fail(failure.clone());
             return refusal::failure(pipeline, &failure);
         }
-    };
-    if attempt.road() == Road::Worker {
-        let Some(request) = course.request else {
-            return refusal::failure(pipeline, &attempt.lost(Failure::Pool("a stream cannot be translated".into())));
-        };
-        let answer = ticket.work_from(attempt, request).await;
-        return translate::answer(&course.shared, pipeline, ticket, answer);
     }
-    let runner = course.shared.runners.get(attempt.worker());
-    let Some((runner, upstream)) = runner.and_then(|runner| Some((runner.clone(), runner.upstream()?))) else {
-        return refusal::failure(pipeline, &attempt.lost(Failure::Disconnected));
-    };
+}
+
+fn forward(runner: &Runner, upstream: Arc<Upstream>, course: Course, ticket: AiTicket, attempt: AiAttempt) -> Decision {
     Decision::Forward(Forward {
         upstream,
-        path: Some(runner.path(pipeline.name())),
+        path: Some(runner.path(course.pipeline.name())),
         token: runner.config.token.clone(),
         passing: Passing::Few,
         body: None,
-        silence: None,
+        silence: Some(ticket.patience(&attempt).min(course.shared.config.limits.silence)),
         guard: Box::new(PassGuard::new(course, ticket, attempt)),
     })
 }

@@ -13,6 +13,9 @@ pub(super) fn failure(pipeline: Pipeline, failure: &Failure) -> Decision {
     let text = match failure {
         Failure::InputError(text) | Failure::WorkerError(text) => text.clone(),
         Failure::Busy => ours("every worker of the pool that has this model is busy"),
+        Failure::NoWorker(_) if pipeline == Pipeline::ImageToVideo => {
+            ours("no HTTP runner of the pool can take this now; an AI worker's film cannot be given back as frames")
+        }
         Failure::NoWorker(_) => ours("no worker of the pool can take this now"),
         Failure::Timeout => ours("no worker of the pool answered in time"),
         Failure::Disconnected => ours("the worker's connection ended"),

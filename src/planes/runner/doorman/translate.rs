@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::{Shared, pipeline as of_pipeline, refusal};
@@ -99,13 +100,21 @@ async fn request(
 
 /// Length of a recording, found on a thread that may take its time.
 async fn audio(file: &AiInput) -> Option<u64> {
-    let mut bytes = Vec::new();
+    let (copy, length) = (copied(file).await.ok()?, file.len());
+    tokio::task::spawn_blocking(move || ai::audio_ms_of(copy, length).ok()).await.ok()?
+}
+
+/// A copy that one can seek in; what the shelf keeps is read in chunks only.
+async fn copied(file: &AiInput) -> std::io::Result<std::fs::File> {
+    let mut copy = tokio::fs::File::from_std(tempfile::tempfile()?);
     let mut index = 0;
     while let Some(chunk) = file.body.chunk(index).await {
-        bytes.extend_from_slice(&chunk.ok()?);
+        copy.write_all(&chunk?).await?;
         index += 1;
     }
-    tokio::task::spawn_blocking(move || ai::audio_ms(bytes.into()).ok()).await.ok()?
+    copy.flush().await?;
+    copy.rewind().await?;
+    Ok(copy.into_std().await)
 }
 
 /// Reads the form from its file; the picture or recording goes onto the shelf.
