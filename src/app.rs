@@ -92,6 +92,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
             Arc::new(move || serde_json::to_value(uplinks.status()).unwrap_or_default())
         },
         pool_name: settings.pool_name.clone(),
+        runner_port: runner.address(),
     };
     let admin_tasks = serving.clone();
     serving.spawn("operator port", async move {

@@ -22,6 +22,11 @@ pub const CODES: &[(&str, &str)] = &[
     ("E608", "an orchestrator refuses the secret"),
     ("E609", "an orchestrator takes no transcoders"),
     ("W610", "an orchestrator answers strangely"),
+    ("E611", "a runner cannot be reached"),
+    ("E612", "a runner's certificate is not trusted"),
+    ("W613", "a runner is not well"),
+    ("W614", "a runner says that it runs something else"),
+    ("W615", "the runner port's token can be read on its way"),
 ];
 
 #[derive(Clone, Debug, Args)]

@@ -1,4 +1,5 @@
 //! The commands: one file each; here the tree, and what is common to all.
+pub mod ai;
 pub mod check;
 pub mod config;
 pub mod demo;
@@ -10,6 +11,7 @@ pub mod status;
 pub mod table;
 pub mod worker;
 mod world;
+mod world_ai;
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -57,6 +59,9 @@ enum Command {
     /// Workers of the pool
     #[command(subcommand)]
     Worker(WorkerCommand),
+    /// AI models of the pool
+    #[command(subcommand)]
+    Ai(AiCommand),
     /// The books
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -76,6 +81,12 @@ enum WorkerCommand {
     Invite(worker::InviteArgs),
     /// Take a token back; its connections end within a second
     Revoke(worker::RevokeArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum AiCommand {
+    /// Print the aiModels.json by which an orchestrator uses the pool's present models
+    Models(ai::ModelsArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -152,6 +163,7 @@ fn with_settings(command: Command, settings: Settings, out: &mut dyn Write) -> R
             worker::invite(&args, data, &join_at(&settings), now_ms, &mut rand::rng(), out)?;
         }
         Command::Worker(WorkerCommand::Revoke(args)) => worker::revoke(&args, data, now_ms, out)?,
+        Command::Ai(AiCommand::Models(args)) => ai::models(&args, &settings, out, &mut std::io::stderr())?,
         Command::Ledger(LedgerCommand::Report(args)) => ledger::report(&args, data, out)?,
         Command::Ledger(LedgerCommand::Verify(args)) => return Ok(u8::from(!ledger::verify(&args, data, out)?)),
         Command::Explain(args) => explain::run(&args, data, out)?,

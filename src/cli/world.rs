@@ -9,13 +9,14 @@ use std::thread;
 use std::time::Duration;
 
 use super::check::{Chapter, Finding};
+use super::world_ai;
 use crate::config::settings::Settings;
 use crate::planes::uplink::config::OrchestratorConfig;
 use crate::planes::uplink::probe::{self, Word};
 use crate::pool::clock::Clock;
 
 /// The longest wait for one orchestrator's name, connection and answer, each.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// A slower disk holds the ledger up.
 const SLOW_SYNC: Duration = Duration::from_millis(50);
 /// Files beside connections: ledger, spilled results, connections to orchestrators.
@@ -25,11 +26,13 @@ const OTHER_FILES: u64 = 512;
 pub(super) fn look(settings: &Settings) -> Vec<Chapter> {
     let probes: Vec<_> =
         settings.orchestrators.iter().cloned().map(|o| thread::spawn(move || orchestrator(&o))).collect();
+    let runners = world_ai::runners(settings);
     let mut chapters = vec![("ports".into(), ports(settings))];
     for (probe, config) in probes.into_iter().zip(&settings.orchestrators) {
         let broken = || vec![unreachable("the probe broke off", config)];
         chapters.push((format!("orchestrator {}", config.name), probe.join().unwrap_or_else(|_| broken())));
     }
+    chapters.extend(runners);
     let mut machine = vec![data_folder(&settings.data), open_files(settings)];
     machine.extend(certificate(settings));
     chapters.push(("machine".into(), machine));
@@ -37,7 +40,12 @@ pub(super) fn look(settings: &Settings) -> Vec<Chapter> {
 }
 
 fn ports(settings: &Settings) -> Vec<Finding> {
-    vec![port(settings.worker.listen, "workers.listen"), port(settings.admin.listen, "admin.listen")]
+    let mut all = vec![port(settings.worker.listen, "workers.listen"), port(settings.admin.listen, "admin.listen")];
+    if let Some(runner) = &settings.runner.port {
+        all.push(port(runner.listen, "runner.listen"));
+        all.extend(world_ai::exposed(runner));
+    }
+    all
 }
 
 fn port(address: SocketAddr, key: &str) -> Finding {
@@ -156,7 +164,8 @@ fn write_and_sync(folder: &Path) -> io::Result<()> {
 }
 
 fn open_files(settings: &Settings) -> Finding {
-    let wanted = settings.edge.connections as u64 + OTHER_FILES;
+    let runner_port = settings.runner.port.as_ref().map_or(0, |port| port.limits.connections);
+    let wanted = (settings.edge.connections + runner_port) as u64 + OTHER_FILES;
     let Some(allowed) = fs::read_to_string("/proc/self/limits").ok().and_then(|text| soft_limit(&text)) else {
         return Finding::Good("open files not known here".into());
     };
@@ -181,11 +190,14 @@ pub(super) fn soft_limit(limits: &str) -> Option<u64> {
 }
 
 fn certificate(settings: &Settings) -> Vec<Finding> {
-    let Some((chain, key)) = &settings.worker.certificate else { return vec![] };
-    [(chain, "workers.certificate", "BEGIN CERTIFICATE"), (key, "workers.key", "PRIVATE KEY")]
-        .into_iter()
-        .map(|(path, name, mark)| pem(path, name, mark))
-        .collect()
+    let mut files = Vec::new();
+    if let Some((chain, key)) = &settings.worker.certificate {
+        files.extend([(chain, "workers.certificate", "BEGIN CERTIFICATE"), (key, "workers.key", "PRIVATE KEY")]);
+    }
+    if let Some((chain, key)) = settings.runner.port.as_ref().and_then(|port| port.tls.as_ref()) {
+        files.extend([(chain, "runner.certificate", "BEGIN CERTIFICATE"), (key, "runner.key", "PRIVATE KEY")]);
+    }
+    files.into_iter().map(|(path, name, mark)| pem(path, name, mark)).collect()
 }
 
 fn pem(path: &Path, name: &str, mark: &str) -> Finding {
@@ -200,7 +212,7 @@ fn pem(path: &Path, name: &str, mark: &str) -> Finding {
     match read {
         Err(error) => bad(error.to_string(), "name a PEM file that the user who runs this may read"),
         Ok((_, text)) if !text.contains(mark) => bad(format!("no `{mark}` in it"), "name a PEM file of the right kind"),
-        Ok((mode, _)) if name == "workers.key" && mode & 0o007 != 0 => {
+        Ok((mode, _)) if name.ends_with(".key") && mode & 0o007 != 0 => {
             let text = format!("{} has mode {mode:03o}, everybody may read the key", path.display());
             Finding::Warning(text, "E605", format!("`chmod 600 {}`", path.display()))
         }

@@ -15,7 +15,7 @@ use super::{JoinRules, RouteRules};
 use crate::domain::capability::{Bits, Need, TRANSCODING_BITS, core_version};
 use crate::domain::ids::{ConnId, SessionKey, TaskId, WorkerName};
 use crate::domain::job::{Class, Job};
-use crate::domain::seat::{Road, Running, Seat, SeatState, Session, Wanted};
+use crate::domain::seat::{Road, Roads, Running, Seat, SeatState, Session, Wanted};
 use crate::domain::time::Moment;
 use crate::policy::route::{self, Ask, Considered, MoveBucket, NoSeat, Pick, Priors};
 use crate::policy::session::{self, SegmentEnd};
@@ -120,18 +120,20 @@ impl Table {
         })
     }
 
-    /// Seconds of its usual video that the seat is expected to transcode in a second, at the load
-    /// that it has. The selector's own figure; None before the first good result.
+    /// Seconds of its usual video that the seat is expected to transcode in a second, or units of its
+    /// usual model that it is to do, at the load that it has. The selector's own figure; None before the first good result.
     pub fn score(&self, seat: &Seat, rules: &RouteRules, now: Moment) -> Option<f64> {
         let (need, session) = (Need::default(), Session::default());
         let class = seat.scores.usual()?;
+        let offer = seat.models.iter().find(|offer| Class::of_model(&offer.key) == class);
+        let model = offer.map(|offer| Wanted { key: &offer.key, class, roads: Roads::ALL });
         let ask = Ask {
             class,
             units: 1.0,
             soft_target: 1.0,
             answer_by: now,
             need: &need,
-            model: None,
+            model,
             tried: &[],
             session: &session,
         };

@@ -2,6 +2,7 @@
 use serde::Serialize;
 
 use super::Pool;
+use super::ai::view::AiView;
 use crate::domain::ids::WorkerName;
 use crate::domain::seat::{Seat, SeatState};
 use crate::domain::time::Moment;
@@ -24,6 +25,8 @@ pub struct View {
     /// `ok`, or why storage stopped.
     pub ledger: String,
     pub workers: Vec<WorkerView>,
+    /// Models, AI workers and runners; the rest of this is of segments.
+    pub ai: AiView,
 }
 
 /// One registration of a worker.
@@ -59,6 +62,7 @@ impl Pool {
     pub fn view(&self) -> View {
         let inner = &self.inner;
         let now = inner.clock.now();
+        let ai = inner.ai_view();
         let table = inner.table.lock();
         let rules = inner.rulebook.current();
         let view = |seat| worker(seat, table.score(seat, &rules.route, now), now);
@@ -76,10 +80,11 @@ impl Pool {
             memory_percent: inner.memory.load(std::sync::atomic::Ordering::Relaxed),
             ledger: inner.ledger.health().err().map_or_else(|| "ok".into(), |why| why.to_string()),
             workers,
+            ai,
         }
     }
 
-    /// Names of the workers that are here now.
+    /// Names of the transcoders that are here now.
     pub fn workers(&self) -> Vec<WorkerName> {
         self.inner.table.lock().fleet.seats.iter().map(|seat| seat.worker.clone()).collect()
     }

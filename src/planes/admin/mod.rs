@@ -1,6 +1,7 @@
 //! For the operator: metrics, health, status. Loopback unless configured otherwise.
 pub mod config;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -23,6 +24,8 @@ pub struct Sources {
     /// State of the orchestrators, as JSON.
     pub orchestrators: Arc<dyn Fn() -> Value + Send + Sync>,
     pub pool_name: String,
+    /// Where the runner port listens; None: there is none.
+    pub runner_port: Option<SocketAddr>,
 }
 
 /// Serves until the task set stops.
@@ -54,10 +57,14 @@ async fn ready(State(sources): State<Sources>) -> Response {
 }
 
 async fn status(State(sources): State<Sources>) -> Json<Value> {
+    let mut pool = serde_json::to_value(sources.pool.view()).unwrap_or_default();
+    let mut ai = pool.as_object_mut().and_then(|pool| pool.remove("ai")).unwrap_or_default();
+    ai["port"] = json!(sources.runner_port);
     Json(json!({
         "name": sources.pool_name,
         "version": env!("CARGO_PKG_VERSION"),
-        "pool": sources.pool.view(),
+        "pool": pool,
+        "ai": ai,
         "orchestrators": (sources.orchestrators)(),
     }))
 }

@@ -1,5 +1,7 @@
 //! AI over HTTP: the port that orchestrators point a URL at, a proxy on Pingora, and the runners
 //! that we dial. Who works a request is decided behind the [`Doorman`].
+use crate::domain::ai::ModelKey;
+
 pub mod agent;
 mod answer;
 mod body;
@@ -10,6 +12,7 @@ mod fixed;
 mod gate;
 mod listen;
 mod passage;
+pub mod probe;
 mod proxy;
 mod rewrite;
 mod route;
@@ -27,6 +30,11 @@ pub use fixed::{FixedDoorman, FixedRunner};
 pub use listen::{RunnerPort, open};
 pub use route::{Manner, Route};
 pub use start::{Plane, start};
+
+/// Path on the port below which a model's requests go.
+pub fn model_prefix(key: &ModelKey) -> String {
+    format!("m/{}/{}", key.pipeline, key.model)
+}
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ mod seating;
 #[cfg(test)]
 mod tests;
 pub mod ticket;
+pub mod view;
 
 pub use api::*;
 pub use claim::{AiClaim, AiFeed};

@@ -152,7 +152,7 @@ fn by_grpc(road: Road, pipeline: Pipeline) -> bool {
     pipeline.by_worker() && (road == Road::Worker || pipeline != Pipeline::ImageToVideo)
 }
 
-fn summed(table: &Table, counts: impl Fn(Road, Pipeline) -> bool) -> Vec<ModelOffer> {
+pub(super) fn summed(table: &Table, counts: impl Fn(Road, Pipeline) -> bool) -> Vec<ModelOffer> {
     let mut models: BTreeMap<ModelKey, ModelOffer> = BTreeMap::new();
     for seat in table.fleet.seats.iter().filter(|seat| seat.state != SeatState::Draining) {
         for offer in seat.models.iter().filter(|offer| counts(seat.road, offer.key.pipeline)) {
