@@ -1,8 +1,10 @@
 """A pool and, beside it, an orchestrator without one: the same is asked of both."""
+import json
+
 import ai_media
 from ai_runner import PIPELINES
 from ai_stock import AiOrchestrator, StockAiWorker, entries, wait_offered
-from harness import free_port
+from harness import free_port, until
 
 # The files and the words of the requests; what is not told here is left out, as applications do.
 PICTURE, RECORDING = ai_media.png(48, 32, 1), ai_media.recording(3, 2)
@@ -28,6 +30,10 @@ OF_FILES = ("text-to-image", "image-to-image", "upscale")
 DOORS, WORKERS = ("grpc", "runner-port"), ("aiworker", "http-runner")
 
 
+def capacity_of(pipelines, capacity):
+    return dict.fromkeys(pipelines, capacity)
+
+
 class Both:
     """The same gateway request through the pool and without it."""
 
@@ -42,7 +48,7 @@ class Both:
         self._without(capacity)
         self._through(capacity)
         for orchestrator in (self.bare, self.orchestrator):
-            wait_offered(orchestrator, dict.fromkeys(self.pipelines, capacity), 60)
+            wait_offered(orchestrator, capacity_of(self.pipelines, capacity), 60)
         self.through = pool.ai_gateway(self.orchestrator, name="gateway-through")
         self.without = pool.ai_gateway(self.bare, name="gateway-without")
 
@@ -60,11 +66,9 @@ class Both:
         if self.door == "grpc":
             self.orchestrator = pool.orchestrator()
         else:
-            port = free_port()
-            more += f'runner: {{listen: "127.0.0.1:{port}"}}\n'
-            at = f"http://127.0.0.1:{port}/m/{{0}}/interop/{{0}}"
-            listed = entries(at, self.pipelines, capacity)
-            self.orchestrator = pool.made(AiOrchestrator, "orchestrator", pool.docker(), listed)
+            more += f'runner: {{listen: "127.0.0.1:{free_port()}"}}\n'
+            # Its models are written once the pool has some.
+            self.orchestrator = pool.made(AiOrchestrator, "orchestrator", pool.docker(), [])
         if self.kind == "http-runner":
             models = ", ".join(f"{p} interop/{p} x{capacity}" for p in self.pipelines)
             more += f'runners: [{{url: "{self.runner.base}", models: [{models}]}}]\n'
@@ -73,8 +77,17 @@ class Both:
         if self.kind == "aiworker":
             self.worker = pool.ai_worker("worker", self.runner, pipelines=self.pipelines, capacity=capacity)
         if self.door != "grpc":
+            told = until(lambda: self._told(), 20, "the pool's models in `ai models`")
+            assert told == capacity_of(self.pipelines, capacity)
+            self.orchestrator.models.write_text(pool.proxy.run("ai", "models"))
             # It asks for our health as it starts.
             self.orchestrator.start()
+
+    def _told(self):
+        """What `ai models` prints, once it is for all."""
+        listed = json.loads(self.pool.proxy.run("ai", "models"))
+        told = {one["pipeline"]: one["capacity"] for one in listed}
+        return told if set(told) >= set(self.pipelines) else None
 
     def rule(self, how, *args):
         """The same rule for both runners."""

@@ -26,9 +26,9 @@ class AiNode(Node):
 
     def give_models(self, docker, listed):
         self.env["DOCKER_HOST"] = f"tcp://127.0.0.1:{docker.port}"
-        path = self.folder / "aiModels.json"
-        path.write_text(json.dumps(listed))
-        self.command += ["-aiModels", path]
+        self.models = self.folder / "aiModels.json"
+        self.models.write_text(json.dumps(listed))
+        self.command += ["-aiModels", self.models]
 
 
 class StockAiWorker(AiNode):

@@ -123,7 +123,7 @@ class Pool:
     def ai_worker(self, name, runner, n=1, dial=None, secret=None, wait=True, binary=None, **listed):
         """A stock AI worker in our pool, as `worker` has it; `listed`: see `ai_stock.entries`."""
         dial, secret = dial or self.proxy.address, secret or f"{POOL_SECRET}:{address(n)}"
-        joined = lambda: len(json.loads(self.proxy.get("/status")[1])["pool"]["ai"]["workers"])
+        joined = lambda: len(json.loads(self.proxy.get("/status")[1])["ai"]["workers"])
         before = joined() if wait else 0
         listed = ai_stock.entries(runner.base + "/{}", **listed)
         worker = self.node(StockAiWorker, name, dial, secret, self.docker(), listed, binary=binary)
