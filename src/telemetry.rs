@@ -162,8 +162,8 @@ pub fn ai_registered(orchestrator: &OrchestratorName, capacity: u32) {
     info!(%orchestrator, capacity, "registered as AI worker");
 }
 
-pub fn version_raised(orchestrator: &OrchestratorName, version: &str) {
-    warn!(%orchestrator, version, "an AI registration with the workers' lowest version was dropped; ours is stated now");
+pub fn version_raised(orchestrator: &OrchestratorName) {
+    info!(%orchestrator, "an AI registration was dropped, as if its version were too low; a higher one is stated now");
 }
 
 pub fn reregistered(orchestrator: &OrchestratorName, fresh: usize, capacity: u32) {

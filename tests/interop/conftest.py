@@ -8,9 +8,12 @@ import threading
 
 import pytest
 
+import ai_stock
 import harness
 import media
 import stock
+from ai_runner import Docker, Runner
+from ai_stock import AiGateway, StockAiWorker
 from harness import POOL_SECRET, Proxy, address, until
 from peer_proto import REGISTER
 from stock import StockGateway, StockOrchestrator, StockTranscoder
@@ -67,16 +70,18 @@ class Pool:
 
     def __init__(self, binary, version, folder, sources):
         self.binary, self.version, self.folder, self.sources = binary, version, folder, sources
-        self.nodes, self.taps = [], []
+        self.nodes, self.taps, self.locals = [], [], []
         self.proxy = self.gateway = None
         self.may_retire, self.retired = set(), set()
         # Stock software transcoders use the whole machine: more at once would only test its size.
         self.under_way = threading.Semaphore(4)
 
-    def node(self, kind, *args, binary=None, **named):
-        node = kind(binary or self.binary, self.folder, *args, **named)
-        self.nodes.append(node)
-        return node.start()
+    def made(self, kind, *args, binary=None, **named):
+        self.nodes.append(kind(binary or self.binary, self.folder, *args, **named))
+        return self.nodes[-1]
+
+    def node(self, kind, *args, **named):
+        return self.made(kind, *args, **named).start()
 
     def orchestrator(self, name="orchestrator", **named):
         return self.node(StockOrchestrator, name, **named)
@@ -100,9 +105,35 @@ class Pool:
             until(lambda: len(self.joined()) > before, 20, f"{name} in our pool")
         return worker
 
-    def gateway_to(self, *orchestrators, **named):
-        self.gateway = self.node(StockGateway, orchestrators, **named)
+    def gateway_to(self, *orchestrators, kind=StockGateway, **named):
+        self.gateway = self.node(kind, orchestrators, **named)
         return self.gateway
+
+    def local(self, kind, **named):
+        """A server of the tests' own, in a thread."""
+        self.locals.append(kind(**named))
+        return self.locals[-1]
+
+    def runner(self, **named):
+        return self.local(Runner, **named)
+
+    def docker(self):
+        return next((one for one in self.locals if isinstance(one, Docker)), None) or self.local(Docker)
+
+    def ai_worker(self, name, runner, n=1, dial=None, secret=None, wait=True, binary=None, **listed):
+        """A stock AI worker in our pool, as `worker` has it; `listed`: see `ai_stock.entries`."""
+        dial, secret = dial or self.proxy.address, secret or f"{POOL_SECRET}:{address(n)}"
+        joined = lambda: len(json.loads(self.proxy.get("/status")[1])["ai"]["workers"])
+        before = joined() if wait else 0
+        listed = ai_stock.entries(runner.base + "/{}", **listed)
+        worker = self.node(StockAiWorker, name, dial, secret, self.docker(), listed, binary=binary)
+        if wait:
+            # It starts with half a second for each model.
+            until(lambda: joined() > before, 60, f"{name} in our pool")
+        return worker
+
+    def ai_gateway(self, *orchestrators, **named):
+        return self.gateway_to(*orchestrators, kind=AiGateway, **named)
 
     def joined(self):
         """Workers that our own status shows as connected."""
@@ -131,13 +162,16 @@ class Pool:
 
     def close(self):
         # A worker that is told to stop says the same as one that is retired.
-        self.retired = {n.name for n in self.nodes if isinstance(n, StockTranscoder) and n.alive() and n.retired()}
+        workers = (StockTranscoder, StockAiWorker)
+        self.retired = {n.name for n in self.nodes if isinstance(n, workers) and n.alive() and n.retired()}
         for node in reversed(self.nodes):
             node.stop()
         if self.proxy is not None:
             self.proxy.stop()
         for tap in self.taps:
             tap.close()
+        for one in self.locals:
+            one.close()
 
     def judge(self):
         """What must hold of every test: nobody retired or crashed, the books are whole."""
@@ -145,7 +179,10 @@ class Pool:
             assert tap.faults == []
             assert REGISTER not in [path for path, _ in tap.resets], "we reset a registration: that retires its worker"
         for node in self.nodes:
-            assert "panic:" not in node.log and "goroutine 1 [" not in node.log, f"{node.name} crashed"
+            # A stock gateway panics in a request of its own once no orchestrator is left to try, with or without us.
+            served = () if isinstance(node, StockGateway) else ("http: panic serving",)
+            for sign in ("panic:", "goroutine 1 [", *served):
+                assert sign not in node.log, f"{node.name} crashed"
         assert self.retired <= self.may_retire, "retired for good, though up"
         if self.proxy is not None:
             assert self.proxy.verify()["balanced"]

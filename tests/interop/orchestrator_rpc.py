@@ -58,5 +58,12 @@ def capabilities(address):
     return Seen(bits(caps.bitstring), bits(caps.mandatories), caps.version)
 
 
+def models(address):
+    """{(capability, model): ModelConstraint} of GetOrchestrator."""
+    info = call(address, "GetOrchestrator", b"")
+    told = Capabilities.FromString(field(info, INFO_CAPABILITIES)).constraints.PerCapability
+    return {(cap, name): model for cap, models in told.items() for name, model in models.models.items()}
+
+
 def end_session(address, token):
     call(address, "EndTranscodingSession", bytes_field(END_AUTH_TOKEN, token.SerializeToString()))

@@ -53,10 +53,12 @@ class Node:
         self.command += ["-cliAddr", f"127.0.0.1:{self.cli}", *flags]
         # A log of the last life is no sign of this one.
         self.mark = 0
+        # What it finds in its environment beside ours.
+        self.env = {}
 
     def start(self):
         self.mark = self.file.stat().st_size if self.file.exists() else 0
-        env = {k: v for k, v in os.environ.items() if not k.startswith("LP_")}
+        env = {k: v for k, v in os.environ.items() if not k.startswith("LP_")} | self.env
         with open(self.file, "ab") as log:
             # A group of its own: what it starts to transcode with dies and stops with it.
             self.process = subprocess.Popen(

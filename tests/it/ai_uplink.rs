@@ -70,12 +70,12 @@ async fn a_silent_refusal_raises_the_version_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_refusal_that_cannot_be_helped_names_the_remedy() {
+async fn an_orchestrator_newer_than_all_that_we_know_takes_us_at_last() {
     let bed =
-        bed(|plan| plan.version = "1.0.0".into(), |settings| settings.uplink.fallback_version = "0.8.8".into()).await;
+        bed(|plan| plan.version = "7.0.0".into(), |settings| settings.uplink.fallback_version = "0.9.7".into()).await;
     let _hand = Hand::of(&bed, Pipeline::TextToImage);
-    until("told", || ai_status(&bed).side.state.contains("set uplink.fallback_version to the `Version`")).await;
-    assert_eq!(ai_status(&bed).side.registrations, 0);
+    registered(&bed.orchestrators[0], 1).await;
+    assert_eq!(bed.orchestrators[0].ai().counters().silent_refusals, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,9 +80,9 @@ class OrchestratorThread:
 
 
 class Proxy:
-    """`openpool-proxy serve` on a configuration of its own."""
+    """`openpool-proxy serve` on a configuration of its own; `more`: further lines of it."""
 
-    def __init__(self, folder, orchestrators, join=("open", "shared"), settle="200 ms", self_signed=False):
+    def __init__(self, folder, orchestrators, join=("open", "shared"), settle="200 ms", self_signed=False, more=""):
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
         self.data.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ orchestrators:
 workers: {{{", ".join(workers)}}}
 uplink: {{reregister_every: 1 s, settle: {settle}}}
 admin: {{listen: "127.0.0.1:{self.admin}"}}
-""")
+{more}""")
 
     def _certificate(self):
         """One that is good for 127.0.0.1: then a grpcio worker's :authority is, as in stock, what it dialled."""

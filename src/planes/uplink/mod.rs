@@ -19,7 +19,7 @@ mod stream;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Semaphore};
@@ -65,8 +65,8 @@ struct Uplink {
     dialer: Dialer,
     epochs: Epochs,
     status: Status,
-    /// AI registrations state the higher version of ours: the workers' was refused.
-    raised: AtomicBool,
+    /// Which version AI registrations state: rises when one is refused.
+    version_step: AtomicU8,
     /// They register one after another.
     turn: Mutex<()>,
     results: Idle,
@@ -118,7 +118,7 @@ impl Uplink {
         Ok(Uplink {
             epochs: Epochs::new(),
             status: Status::default(),
-            raised: AtomicBool::new(false),
+            version_step: AtomicU8::new(0),
             turn: Mutex::new(()),
             results: Idle::new(2 * config.result_connections + ERROR_POSTS, IDLE_AGE),
             sources: Idle::new(IDLE_SOURCES, IDLE_AGE),

@@ -77,6 +77,10 @@ impl Offers {
     }
 }
 
+/// Steps of [`stated`].
+const LAST_STEP: u8 = 2;
+const ANY_VERSION: &str = "1000.0.0";
+
 /// The offer over at most `streams` registrations, as evenly as it goes.
 pub(super) fn split(offer: &Offer, streams: u32, fallback_version: &str) -> Vec<Registration> {
     let streams = streams.max(1).min(offer.capacity);
@@ -121,34 +125,34 @@ impl Registration {
         }
     }
 
-    /// `raised`: the orchestrator was found to want a higher version than our workers'.
-    pub(super) fn message(&self, secret: &str, fallback_version: &str, raised: bool) -> Bytes {
+    /// `step`: which of the versions that can be stated; see [`Registration::next_step`].
+    pub(super) fn message(&self, secret: &str, fallback_version: &str, step: u8) -> Bytes {
         match &self.what {
             What::Transcoder(caps) => write_register(secret, i64::from(self.capacity), caps),
             What::Ai(offer) => {
-                let version = stated(offer.version.as_deref(), fallback_version, raised);
+                let version = stated(offer.version.as_deref(), fallback_version, step);
                 write_ai_register(secret, &offer.models, version, &offer.hardware)
             }
         }
     }
 
-    /// Whether the version that it states would be another one, raised.
-    pub(super) fn would_rise(&self, fallback_version: &str) -> bool {
-        match &self.what {
-            What::Transcoder(_) => false,
-            What::Ai(offer) => {
-                let version = offer.version.as_deref();
-                stated(version, fallback_version, true) != stated(version, fallback_version, false)
-            }
-        }
+    /// The next step at which it would state another version, if it was dropped without a word.
+    pub(super) fn next_step(&self, fallback_version: &str, step: u8) -> Option<u8> {
+        let What::Ai(offer) = &self.what else { return None };
+        let at = |step| stated(offer.version.as_deref(), fallback_version, step);
+        (step + 1..=LAST_STEP).find(|&next| at(next) != at(step))
     }
 }
 
-/// The version that an AI registration states: the workers' lowest, or ours where none says one.
-/// An orchestrator drops a worker of a lower version than its own without a word.
-fn stated<'a>(offered: Option<&'a str>, fallback: &'a str, raised: bool) -> &'a str {
-    match offered {
-        Some(offered) if !raised || core_version(fallback) <= core_version(offered) => offered,
+/// The version that an AI registration states: the workers' lowest, or ours where none says one;
+/// then the higher of the two; then one that no orchestrator's own can be above. An orchestrator
+/// drops a worker of a lower version than its own without a word, whatever the worker can do, and
+/// looks at the version for nothing else; HTTP runners have none of its kind.
+pub(super) fn stated<'a>(offered: Option<&'a str>, fallback: &'a str, step: u8) -> &'a str {
+    match (step, offered) {
+        (LAST_STEP.., _) => ANY_VERSION,
+        (0, Some(offered)) => offered,
+        (_, Some(offered)) if core_version(fallback) <= core_version(offered) => offered,
         _ => fallback,
     }
 }

@@ -98,11 +98,15 @@ async fn keep(uplink: Arc<Uplink>, kind: Kind, mut seat: Seat) {
                 backoff.reset();
                 backoff.wait(rand::random())
             }
-            End::Silent if registration.would_rise(&config.fallback_version) && !uplink.raised.swap(true, Relaxed) => {
-                telemetry::version_raised(uplink.name(), &config.fallback_version);
+            End::Silent => {
+                let step = uplink.version_step.load(Relaxed);
+                if let Some(next) = registration.next_step(&config.fallback_version, step) {
+                    uplink.version_step.fetch_max(next, Relaxed);
+                    telemetry::version_raised(uplink.name());
+                }
                 backoff.wait(rand::random())
             }
-            End::Failed(_) | End::Silent => backoff.wait(rand::random()),
+            End::Failed(_) => backoff.wait(rand::random()),
             End::Secret => config.longest_backoff * SECRET_PATIENCE,
             End::OwnWorkers(_) => config.longest_backoff,
         };

@@ -172,8 +172,8 @@ async fn listen(
     let origin = Uri::try_from(uplink.origin.to_string()).map_err(|why| Status::internal(why.to_string()))?;
     let mut grpc = Grpc::with_origin(Channel(sender), origin).max_decoding_message_size(MOST_MESSAGE);
     grpc.ready().await.map_err(|why| Status::unavailable(chain(&why)))?;
-    let raised = uplink.raised.load(Relaxed);
-    let request = registration.message(&uplink.orchestrator.secret, &uplink.config.fallback_version, raised);
+    let step = uplink.version_step.load(Relaxed);
+    let request = registration.message(&uplink.orchestrator.secret, &uplink.config.fallback_version, step);
     let path = PathAndQuery::from_static(registration.path());
     let mut call = pin!(grpc.server_streaming::<Bytes, Bytes, _>(tonic::Request::new(request), path, RawCodec));
     let at_once = timeout(APART, &mut call).await;
@@ -259,7 +259,7 @@ impl std::fmt::Display for End {
             ),
             End::Silent => f.write_str(
                 "the orchestrator ended the AI registration at once, as it does when our version is below its own: \
-                 set uplink.fallback_version to the `Version` of its `GET /status`",
+                 a higher one is stated next",
             ),
         }
     }

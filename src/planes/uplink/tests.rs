@@ -178,24 +178,30 @@ fn an_ai_registration_is_one_and_states_a_higher_version_only_when_it_must() {
     assert!(whole(&ai_offer(&[], None)).is_empty(), "no models: no registration");
     let one = whole(&ai_offer(&[("a/b", 2), ("c/d", 3)], Some("0.8.8"))).remove(0);
     assert_eq!((one.capacity, one.path()), (5, "/net.AIWorker/RegisterAIWorker"));
-    let version = |registration: &Registration, fallback: &str, raised: bool| {
-        let told = read_ai_register(&registration.message("hush", fallback, raised)).unwrap();
+    let version = |registration: &Registration, fallback: &str, step: u8| {
+        let told = read_ai_register(&registration.message("hush", fallback, step)).unwrap();
         assert_eq!((told.secret.as_str(), told.models.len(), told.hardware.len()), ("hush", 2, 1));
         told.version
     };
-    assert_eq!(version(&one, "0.9.1", false), "0.8.8", "the workers' own");
-    assert_eq!(version(&one, "0.9.1", true), "0.9.1");
-    assert_eq!(version(&one, "0.8.8-dev", true), "0.8.8", "a suffix makes it no higher");
-    assert_eq!(version(&one, "0.8.7", true), "0.8.8", "never lower");
-    assert!(one.would_rise("0.9.1") && !one.would_rise("0.8.8") && !one.would_rise("undefined"));
+    assert_eq!(version(&one, "0.9.1", 0), "0.8.8", "the workers' own");
+    assert_eq!(version(&one, "0.9.1", 1), "0.9.1");
+    assert_eq!(version(&one, "0.8.8-dev", 1), "0.8.8", "a suffix makes it no higher");
+    assert_eq!(version(&one, "0.8.7", 1), "0.8.8", "never lower");
+    assert_eq!(version(&one, "0.8.7", 2), "1000.0.0", "whatever the orchestrator's own is");
+    assert_eq!(
+        (one.next_step("0.9.1", 0), one.next_step("0.8.8", 0), one.next_step("undefined", 0)),
+        (Some(1), Some(2), Some(2))
+    );
+    assert_eq!((one.next_step("0.9.1", 1), one.next_step("0.9.1", 2)), (Some(2), None));
     let silent = whole(&ai_offer(&[("a/b", 2), ("c/d", 3)], None)).remove(0);
-    assert_eq!(version(&silent, "0.8.8", false), "0.8.8", "no worker says one");
+    assert_eq!(version(&silent, "0.8.8", 0), "0.8.8", "no worker says one");
+    assert_eq!(silent.next_step("0.8.8", 0), Some(2), "HTTP runners have none");
 }
 
 #[test]
 fn an_ai_registration_holds_what_a_stock_workers_does() {
     let one = whole(&ai_offer(&[("a/b", 2)], Some("0.8.8"))).remove(0);
-    let message = one.message("hush", "0.8.8", false);
+    let message = one.message("hush", "0.8.8", 0);
     assert!(message.ends_with(b"\x1a\x03\x0a\x01x"), "hardware passes as it came");
     let told = pb::RegisterAiWorkerRequest::decode(message).unwrap();
     let caps = told.capabilities.unwrap();
@@ -220,8 +226,8 @@ fn each_kind_is_refused_in_its_own_words() {
     for kind in [Kind::Transcoder, Kind::Ai] {
         assert!(words(kind, Err(tonic::Status::unknown("invalid secret"))).contains("secret"));
     }
-    assert!(words(Kind::Ai, Ok(())).contains("set uplink.fallback_version to the `Version` of its `GET /status`"));
-    assert!(!words(Kind::Transcoder, Ok(())).contains("fallback_version"));
+    assert!(words(Kind::Ai, Ok(())).contains("version is below its own"));
+    assert!(!words(Kind::Transcoder, Ok(())).contains("version"));
 }
 
 #[test]

@@ -24,6 +24,8 @@ fn a_runners_errors_in_stock_words() {
     assert_eq!(stock(Pipeline::Llm, 500), told(Worker, "LLM container returned 500: no"));
     let large = "container returned 413: file too large; max file size is 50MB";
     assert_eq!(stock(Pipeline::AudioToText, 413), told(Caller, &format!("audio-to-text {large}")));
+    let image = "image-to-text container returned 413 file too large; max file size is 50MB";
+    assert_eq!(stock(Pipeline::ImageToText, 413), told(Caller, image));
     assert_eq!(stock(Pipeline::Upscale, 413), told(Caller, "upscale container returned 400: no"));
     assert_eq!(stock(Pipeline::AudioToText, 415).1, "audio-to-text container returned 415: no");
     assert_eq!(stock(Pipeline::ImageToText, 415).1, "image-to-text container returned 400: no");

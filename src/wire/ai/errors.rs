@@ -62,6 +62,8 @@ pub fn runner_error(pipeline: Pipeline, status: u16, body: &[u8]) -> (Blame, Str
         _ => Blame::Worker,
     };
     let text = match status {
+        // Spelled without a colon there.
+        413 if pipeline == Pipeline::ImageToText => "413 file too large; max file size is 50MB".to_owned(),
         413 if is_allowed(pipeline, 413) => "413: file too large; max file size is 50MB".to_owned(),
         422 if is_allowed(pipeline, 422) => match read_invalid(body) {
             Some(list) => format!("422: {list}"),
