@@ -99,7 +99,7 @@ impl ProxyHttp for RunnerProxy {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Passage) -> Result<bool> {
         match self.gate(session, ctx).await? {
             Gate::Forward(forward) => {
-                session.set_ignore_info_resp(forward.passing != Passing::All);
+                session.set_ignore_info_resp(matches!(forward.passing, Passing::Few | Passing::Stream));
                 ctx.forward = Some(forward);
                 Ok(false)
             }
